@@ -1,0 +1,232 @@
+"""From a lock to an environment on disk: whole, or not there."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rechain.environment import store, uv
+from rechain.environment.errors import EnvironmentFailure
+from rechain.job.hashing import sha256
+from rechain.record import host, jsonl
+
+__all__ = [
+    "alone",
+    "build",
+    "clear_leavings",
+    "folder_of",
+    "requirement",
+    "tell_builds",
+    "workbench",
+    "write_build_settings",
+    "write_lines",
+]
+
+_BUILDING = ".building."
+
+
+def folder_of(lock: dict[str, Any]) -> str:
+    """Return the name of a lock's environment in the store.
+
+    The lock's digest, and which interpreter and MPI of this machine it stands on.
+    """
+    path = os.path.realpath(lock["interpreter"]["path"])
+    return f"{lock['digest']}-{_short(path + lock.get('mpi', {}).get('mpiexec', ''))}"
+
+
+def _short(text: str) -> str:
+    data = text.encode()
+    return sha256(len(data))(data).hexdigest()[:8]
+
+
+def build(lock: dict[str, Any], cache: str, say: Callable[[str], None] = lambda line: None) -> str:
+    """Build the environment of a lock, unless it is there.
+
+    Everything happens in a private folder which is renamed into place at the end. When several
+    processes build the same, on whatever hosts, the first to rename wins and all get its folder.
+
+    Args:
+        lock: the lock document.
+        cache: what `store.cache_root` returned.
+        say: takes lines for people.
+
+    Returns:
+        The environment's folder, absolute.
+
+    Raises:
+        EnvironmentFailure: it cannot be built; nothing of it is left.
+        OSError: the cache cannot be written.
+    """
+    final = f"{store.environments(cache)}/{folder_of(lock)}"
+    if os.path.exists(final):
+        return final
+    base = lock["interpreter"]["path"]
+    if not os.access(base, os.X_OK):
+        raise EnvironmentFailure(
+            f"Python {lock['interpreter']['version']} is not at {base} any more",
+            "Install it again, or submit the run again to have another one chosen.",
+        )
+    with workbench(cache) as folder:
+        name = f"made-{_short(base + lock['interpreter']['version'])}"
+        done = uv.run(["venv", "--relocatable", "--no-project", "--python", base, name], folder)
+        if done.code != 0:
+            raise uv.explain(done.errors, "making the environment")
+        _install(lock, cache, folder, name, say)
+        jsonl.write_atomic(f"{folder}/{name}/lock.json", lock)
+        try:
+            os.rename(f"{folder}/{name}", final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    return final
+
+
+def _install(
+    lock: dict[str, Any], cache: str, folder: str, name: str, say: Callable[[str], None]
+) -> None:
+    packages = lock["packages"]
+    mpi4py = None
+    if lock.get("mpi", {}).get("builds_mpi4py"):
+        from rechain.environment.mpi4py import built
+
+        mpi4py = built(lock, cache, say)
+        packages = [package for package in packages if package["name"] != "mpi4py"]
+    write_lines(f"{folder}/requirements.txt", map(requirement, packages))
+    write_build_settings(folder, lock["build"])
+    say(f"installing {len(packages)} packages")
+    arguments = ["pip", "install", "--no-deps", "--requirements", "requirements.txt"]
+    arguments += ["--build-constraints", "build.txt", "--python"]
+
+    # With every wheel in its cache uv needs no network, but would ask the index for news; and it
+    # would run the new environment's Python to learn about it, unless it has seen one at the same
+    # path. The path through /proc is the same in every build on this base, so the usual case
+    # takes hundredths of a second. (Nothing can be compiled from within such a path.)
+    quick = [*arguments, f"/proc/self/cwd/{name}/bin/python", "--offline"]
+    done = uv.run(quick, folder)
+    if done.code != 0 and not _full(done.errors):
+        slow = [*arguments, f"{folder}/{name}/bin/python"]
+        done = uv.run(slow, folder, tell_builds(say))
+    if done.code != 0:
+        raise uv.explain(done.errors, "installing")
+    if mpi4py is not None:
+        (packages_folder,) = glob.glob(f"{folder}/{name}/lib/python*/site-packages")
+        no_lock = shutil.ignore_patterns(".lock")  # uv's own
+        shutil.copytree(mpi4py, packages_folder, dirs_exist_ok=True, ignore=no_lock)
+
+
+def tell_builds(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what takes uv's lines and tells of each package that has to be built."""
+
+    def on_line(line: str) -> None:
+        found = re.match(r"\s*Building ([\w.-]+)(?:==| @ )(\S+)", line)
+        if found:
+            say(f"building {found[1]} {found[2]} (once)")
+
+    return on_line
+
+
+def _full(errors: str) -> bool:
+    return "os error 28" in errors or "os error 122" in errors
+
+
+def requirement(package: dict[str, Any]) -> str:
+    """Return the requirement of exactly what a lock's package is."""
+    exact = f"@ {package['url']}" if "url" in package else f"=={package['version']}"
+    hashes = "".join(f" --hash={one}" for one in package["hash"])
+    return f"{package['name']} {exact}{hashes}"
+
+
+@contextmanager
+def workbench(cache: str) -> Iterator[str]:
+    """Give a private folder beside the environments, named after this process; gone afterwards."""
+    import tempfile
+
+    environments = store.environments(cache)
+    os.makedirs(environments, exist_ok=True)
+    clear_leavings(cache)
+    here = host.identity()
+    owner = host.process(os.getpid())
+    marks = [_mark(here), here["boot_id"], here["pid_ns"].strip("pid:[]"), owner["pid"]]
+    name = ".".join(str(part) for part in [*marks, owner["start"], ""])
+    folder = tempfile.mkdtemp(prefix=f"{_BUILDING}{name}", dir=environments)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mark(identity: dict[str, str]) -> str:
+    text = f"{identity['name']} {identity['machine_id']}"
+    return _short(text)
+
+
+def clear_leavings(cache: str) -> None:
+    """Remove the folders of builds whose process is gone for certain.
+
+    A process of another host, or of another container, cannot be seen from here: its folder stays
+    until somebody on that side builds.
+    """
+    environments = store.environments(cache)
+    here = host.identity()
+    for name in os.listdir(environments):
+        if not name.startswith(_BUILDING):
+            continue
+        try:
+            mark, boot, pid_ns, pid, start, _ = name[len(_BUILDING) :].split(".")
+            owner = {"pid": int(pid), "start": int(start)}
+        except ValueError:
+            continue  # not a name of ours
+        same_boot = boot == here["boot_id"]
+        visible = same_boot and pid_ns == here["pid_ns"].strip("pid:[]")
+        rebooted = mark == _mark(here) and not same_boot
+        if rebooted or (visible and not host.is_alive(owner)):
+            shutil.rmtree(f"{environments}/{name}", ignore_errors=True)
+
+
+def write_build_settings(folder: str, build: dict[str, Any]) -> None:
+    """Write what building sdists in `folder` needs: `build.txt` (constraints) and `uv.toml`.
+
+    uv reads the extra build requirements from the current folder's `uv.toml` only; the user's own
+    `uv.toml` still counts beside it.
+    """
+    import json
+
+    write_lines(f"{folder}/build.txt", build["constraints"])
+    extra = [f"{name} = {json.dumps(needs)}" for name, needs in build["extra"].items()]
+    write_lines(f"{folder}/uv.toml", ["[extra-build-dependencies]", *extra])
+
+
+def write_lines(path: str, lines: Iterable[str]) -> None:
+    """Write a file of lines."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def alone(path: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Let one process of this host in at a time.
+
+    This only saves work. Where a file system has no such locks, several do the same and the
+    first to rename wins.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run that builds the same environment")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,296 @@
+"""Find a Python for an environment.
+
+Where to look is cheap to list; what is there has to be run to be believed, which takes seconds
+for a dozen of them. So each interpreter is asked once and its answer kept until its file changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rechain.environment import store, uv
+from rechain.environment.errors import EnvironmentFailure
+from rechain.record import jsonl
+
+if TYPE_CHECKING:
+    from rechain.recipes import Recipe
+
+__all__ = ["Interpreter", "choose", "found", "probe"]
+
+# Runs on whatever calls itself Python; -I and -S keep the user's own start-up code out of it.
+_ASK = """
+import json, os, sys
+try:
+    libc = os.confstr("CS_GNU_LIBC_VERSION")
+except ValueError:
+    libc = None
+print(json.dumps({
+    "path": os.path.realpath(sys.executable),
+    "version": sys.version.split()[0],
+    "implementation": sys.implementation.name,
+    "abi": "cp%d%d%s" % (sys.version_info[0], sys.version_info[1], sys.abiflags),
+    "bits": 64 if sys.maxsize > 2 ** 32 else 32,
+    "machine": os.uname()[4],
+    "libc": libc,
+}))
+"""
+_PATIENCE = 20.0  # seconds for one interpreter to answer; a cold network disk is slow
+_OLDEST_DOWNLOAD = (3, 8)  # what uv's own builds of Python start with
+
+
+class Interpreter(NamedTuple):
+    """A Python that has been run.
+
+    Attributes:
+        path: its executable, real.
+        version: such as `3.6.15`.
+        abi: such as `cp36m`.
+        machine: such as `x86_64`.
+        libc: such as `glibc 2.36`; None where there is no telling.
+        found_by: who knew of it: a findpython provider, `conda`, `mise`, `rechain` or `user`.
+        stat: modification time (ns) and size (bytes) of its file when it was run.
+    """
+
+    path: str
+    version: str
+    abi: str
+    machine: str
+    libc: str | None
+    found_by: str
+    stat: list[int]
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The version as numbers."""
+        return tuple(int(part) for part in self.version.split("."))
+
+
+def choose(
+    wanted: str | None, recipe: Recipe, cache: str, strict: bool, say: Callable[[str], None]
+) -> tuple[Interpreter, list[str]]:
+    """Choose the interpreter to build an environment on.
+
+    Args:
+        wanted: a version, a path, or None for the recipe's preference.
+        recipe: says which Pythons will do, the preferred first.
+        cache: what `store.cache_root` returned.
+        strict: whether another patch level than the one named is refused.
+        say: takes lines for people.
+
+    Returns:
+        The interpreter, and notes about what is different from what was asked for.
+
+    Raises:
+        EnvironmentFailure: there is none that will do.
+    """
+    if wanted is not None and os.sep in wanted:
+        return _named(wanted, recipe, cache), []
+    minors = [cell.python for cell in recipe.cells]
+    if wanted is not None:
+        minors = [".".join(wanted.split(".")[:2])]
+    here = found(cache)
+    best = _best(here, minors, wanted)
+    if best is None:
+        best = _download(minors, cache, here, recipe, say)
+    if wanted is None or wanted.count(".") < 2 or best.version == wanted:
+        return best, []
+    note = f"Python {best.version} is used: {wanted} is not on this machine"
+    if strict:
+        raise EnvironmentFailure(
+            f"Python {wanted} is not on this machine",
+            f"Install it, or allow {best.version} by leaving out strict.",
+        )
+    return best, [note]
+
+
+def found(cache: str) -> list[Interpreter]:
+    """Return the interpreters of this machine that environments can be built on."""
+    candidates = dict(_candidates(cache))
+    answers = _ask_all(cache, list(candidates))
+    usable: dict[str, Interpreter] = {}
+    for path, by in candidates.items():
+        answer = answers.get(path)
+        if answer and _usable(answer["facts"]):
+            interpreter = _interpreter(answer, by)
+            usable.setdefault(interpreter.path, interpreter)
+    return list(usable.values())
+
+
+def probe(cache: str, path: str, by: str) -> Interpreter | None:
+    """Return the interpreter at a path; None if there is no usable one."""
+    answer = _ask_all(cache, [path]).get(path)
+    return _interpreter(answer, by) if answer and _usable(answer["facts"]) else None
+
+
+def _named(path: str, recipe: Recipe, cache: str) -> Interpreter:
+    interpreter = probe(cache, os.path.realpath(path), "user")
+    if interpreter is None:
+        raise EnvironmentFailure(
+            f"{path} is not a 64-bit CPython that can be run",
+            "Name another interpreter, or leave out python to have one chosen.",
+        )
+    if recipe.cell(interpreter.version) is None:
+        raise EnvironmentFailure(
+            f"{path} is Python {interpreter.version}; {recipe.framework} {recipe.version} has "
+            f"recipes for {recipe.pythons}",
+            "Name another interpreter, or leave out python to have one chosen.",
+        )
+    return interpreter
+
+
+def _best(here: list[Interpreter], minors: list[str], wanted: str | None) -> Interpreter | None:
+    for minor in minors:
+        same = sorted(one for one in here if one.version.rpartition(".")[0] == minor)
+        if same:  # the same choice every time: of equals the shortest path, then the alphabet
+            return max(same, key=lambda one: (one.version == wanted, one.release, -len(one.path)))
+    return None
+
+
+def _download(
+    minors: list[str],
+    cache: str,
+    here: list[Interpreter],
+    recipe: Recipe,
+    say: Callable[[str], None],
+) -> Interpreter:
+    detail = [f"Found on this machine: {one.version} at {one.path}" for one in here]
+    offered = [m for m in minors if tuple(map(int, m.split("."))) >= _OLDEST_DOWNLOAD]
+    if offered:
+        say(f"downloading Python {offered[0]}: none of {', '.join(minors)} is on this machine")
+        extra = {"UV_PYTHON_INSTALL_DIR": _own(cache)}
+        done = uv.run(["python", "install", "--no-bin", offered[0]], extra=extra)
+        fresh = _best(found(cache), [offered[0]], None) if done.code == 0 else None
+        if fresh is not None:
+            return fresh
+        detail += ["", f"Downloading Python {offered[0]} failed:", done.errors.strip()]
+    one = minors[0] if len(minors) == 1 else f"{', '.join(minors[:-1])} or {minors[-1]}"
+    raise EnvironmentFailure(
+        f"no Python for {recipe.framework} {recipe.version} was found on this machine, and none "
+        f"could be downloaded ({one} will do)",
+        f"Install one, for instance with `pyenv install {minors[0]}` or `conda create -n py "
+        f"python={minors[0]}`, or name one by its path.",
+        "\n".join(detail),
+    )
+
+
+def _own(cache: str) -> str:
+    return f"{cache}/pythons"
+
+
+def _candidates(cache: str) -> Iterator[tuple[str, str]]:
+    """Yield paths that may be interpreters, each once, with who knows of them."""
+    from findpython.providers import ALL_PROVIDERS
+
+    seen = set()
+    for name, kind in ALL_PROVIDERS.items():
+        provider = kind.create()
+        for python in provider.find_pythons() if provider else ():
+            path = _key(str(python.executable))
+            if path is not None and path not in seen:
+                seen.add(path)
+                yield path, name
+    for executable, by in _more(cache):
+        path = _key(executable)
+        if path is not None and path not in seen and os.access(path, os.X_OK):
+            seen.add(path)
+            yield path, by
+
+
+def _more(cache: str) -> Iterator[tuple[str, str]]:
+    """Yield the places that findpython does not know."""
+    import glob
+
+    for path in glob.glob(f"{_own(cache)}/*/bin/python3"):
+        yield path, "rechain"
+    mise = os.environ.get("MISE_DATA_DIR") or os.path.expanduser("~/.local/share/mise")
+    for path in glob.glob(f"{mise}/installs/python/*/bin/python3"):
+        yield path, "mise"
+    try:  # conda lists every environment it ever made here
+        with open(os.path.expanduser("~/.conda/environments.txt"), encoding="utf-8") as file:
+            prefixes = file.read().split("\n")
+    except OSError:
+        prefixes = []
+    for prefix in filter(None, prefixes):
+        yield f"{prefix}/bin/python", "conda"
+
+
+def _key(executable: str) -> str | None:
+    """Return the file to ask; None for one that only forwards to others.
+
+    pyenv, asdf and mise put shims on PATH, which fail or answer differently from folder to
+    folder. What they forward to is found where it is installed.
+    """
+    if os.path.basename(os.path.dirname(executable)) == "shims":
+        return None
+    real = os.path.realpath(executable)
+    if os.path.exists(f"{os.path.dirname(os.path.dirname(real))}/pyvenv.cfg"):
+        return None  # a virtual environment made of copies: not a base to build on
+    return real
+
+
+def _ask_all(cache: str, paths: list[str]) -> dict[str, dict[str, Any]]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    document = store.read_known(store.interpreters(cache)) or {"schema": 1, "probes": {}}
+    probes: dict[str, dict[str, Any]] = document["probes"]
+    stats = {path: stat for path in paths if (stat := _stat(path))}
+    unknown = [p for p, stat in stats.items() if p not in probes or probes[p]["stat"] != stat]
+    if unknown:
+        with ThreadPoolExecutor(4) as pool:
+            for path, facts in zip(unknown, pool.map(_ask, unknown), strict=True):
+                probes[path] = {"stat": stats[path], "facts": facts}
+        kept = {path: one for path, one in probes.items() if _stat(path) == one["stat"]}
+        os.makedirs(cache, exist_ok=True)
+        jsonl.write_atomic(store.interpreters(cache), {"schema": 1, "probes": kept})
+    return {path: probes[path] for path in stats}
+
+
+def _stat(path: str) -> list[int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_mtime_ns, status.st_size]
+
+
+def _ask(path: str) -> dict[str, Any] | None:
+    try:
+        said = subprocess.run(
+            [path, "-I", "-S", "-c", _ASK],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=True,
+        )
+        facts = json.loads(said.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _usable(facts: dict[str, Any] | None) -> bool:
+    return (
+        facts is not None
+        and facts["implementation"] == "cpython"
+        and facts["bits"] == 64
+        and facts["machine"] == os.uname().machine
+        and facts["abi"].lstrip("cp0123456789") in ("", "m")  # no debug, no free-threaded build
+        and facts["version"].replace(".", "").isdigit()  # a release, not a pre-release
+    )
+
+
+def _interpreter(answer: dict[str, Any], by: str) -> Interpreter:
+    facts = answer["facts"]
+    return Interpreter(
+        path=facts["path"],
+        version=facts["version"],
+        abi=facts["abi"],
+        machine=facts["machine"],
+        libc=facts["libc"],
+        found_by=by,
+        stat=answer["stat"],
+    )

@@ -1,0 +1,151 @@
+"""mpi4py for Pythons that have no wheel of it: built against the MPI that starts the ranks.
+
+Once per Python, kind of MPI, C library and machine; the environments get copies.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rechain import recipes
+from rechain.environment import uv
+from rechain.environment.build import (
+    alone,
+    requirement,
+    tell_builds,
+    workbench,
+    write_build_settings,
+    write_lines,
+)
+from rechain.environment.errors import EnvironmentFailure
+from rechain.environment.mpi import LIBRARIES, NAMES, install, says
+from rechain.job.hashing import sha256
+
+__all__ = ["built", "compiler_of"]
+
+# One huge generated file of thin wrappers: what -O3 and debug symbols add is 47 s (80 against 33).
+_FLAGS = "-O1 -g0"
+
+# A package of development files, for the people whose machine lacks an mpicc.
+_MORE = {"openmpi": "libopenmpi-dev", "mpich": "libmpich-dev", "impi": "mpich"}
+
+
+def built(lock: dict[str, Any], cache: str, say: Callable[[str], None]) -> str:
+    """Return a folder with what mpi4py puts into site-packages, building it if need be.
+
+    Args:
+        lock: the lock document of an environment.
+        cache: what `store.cache_root` returned.
+        say: takes lines for people.
+
+    Raises:
+        EnvironmentFailure: it cannot be built.
+        OSError: the cache cannot be written.
+    """
+    (package,) = (one for one in lock["packages"] if one["name"] == "mpi4py")
+    mpicc, abi = compiler_of(lock["mpi"], cache, say)
+    key = _short(requirement(package) + lock["interpreter"]["abi"] + abi)
+    final = f"{cache}/mpi4py/{key}"
+    if os.path.exists(final):
+        return final
+    with alone(f"{final}.lock", say), workbench(cache) as folder:
+        if os.path.exists(final):
+            return final
+        write_lines(f"{folder}/requirements.txt", [requirement(package)])
+        write_build_settings(folder, lock["build"])
+        arguments = ["pip", "install", "--no-deps", "--requirements", "requirements.txt"]
+        arguments += ["--build-constraints", "build.txt", "--target", "made"]
+        arguments += ["--python", lock["interpreter"]["path"]]
+        # From scratch: in its cache uv builds a second time where it did the first, and what was
+        # compiled there for one MPI would be taken for another.
+        more = {"MPICC": mpicc, "CFLAGS": _FLAGS}
+        done = uv.run([*arguments, "--no-cache"], folder, tell_builds(say), more)
+        if done.code != 0:
+            raise uv.explain(done.errors, "building mpi4py")
+        os.rename(f"{folder}/made", final)
+    return final
+
+
+def _short(text: str) -> str:
+    data = text.encode()
+    return sha256(len(data))(data).hexdigest()[:16]
+
+
+def compiler_of(mpi: dict[str, Any], cache: str, say: Callable[[str], None]) -> tuple[str, str]:
+    """Return what builds against an MPI.
+
+    Args:
+        mpi: what `provide` returned.
+        cache: what `store.cache_root` returned.
+        say: takes lines for people.
+
+    Returns:
+        The path of its mpicc, and a text that is the same wherever the result can be used. Where
+        the MPI lies does not count: the ranks are told.
+
+    Raises:
+        EnvironmentFailure: there is none.
+    """
+    mpicc = _mpicc(mpi, cache, say)
+    shown = says(mpicc, "-show")
+    compiler = shown.split(" ", 1)[0]
+    if not compiler or shutil.which(compiler) is None:
+        raise EnvironmentFailure(
+            f"mpi4py has to be built for this Python, and there is no compiler for {mpicc} "
+            f"({compiler or 'it names none'})",
+            _way_out(mpi),
+        )
+    links = shown.replace(os.path.dirname(os.path.dirname(mpicc)), "")
+    return mpicc, "\n".join([LIBRARIES[mpi["family"]], links, os.uname().machine, _libc()])
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _mpicc(mpi: dict[str, Any], cache: str, say: Callable[[str], None]) -> str:
+    for mpicc in _wrappers(mpi["mpiexec"]):
+        if _family_of(mpicc) == mpi["family"]:
+            return mpicc
+    if mpi["family"] == "impi":
+        # What is built for MPICH runs with Intel MPI: https://www.mpich.org/abi/
+        return f"{install('mpich', recipes.mpis()['package']['mpich'], cache, say)}/bin/mpicc"
+    raise EnvironmentFailure(
+        f"mpi4py has to be built for this Python, and there is no mpicc of "
+        f"{NAMES[mpi['family']]} beside {mpi['mpiexec']}",
+        _way_out(mpi),
+    )
+
+
+def _way_out(mpi: dict[str, Any]) -> str:
+    return (
+        f"Install {_MORE[mpi['family']]} and gcc, or choose Python 3.8 or newer, for which mpi4py "
+        "is there ready-made."
+    )
+
+
+def _wrappers(mpiexec: str) -> Iterator[str]:
+    for path in (mpiexec, os.path.realpath(mpiexec)):
+        folder, name = os.path.split(path)
+        for name_of_it in (re.sub(r"^mpi(exec|run)", "mpicc", name), "mpicc", "mpiicc"):
+            if os.access(mpicc := f"{folder}/{name_of_it}", os.X_OK) and mpicc != path:
+                yield mpicc
+        for family in ("openmpi", "mpich"):  # Debian's names, where several MPIs are there
+            if os.access(mpicc := f"{folder}/mpicc.{family}", os.X_OK):
+                yield mpicc
+
+
+def _family_of(mpicc: str) -> str | None:
+    if "Open MPI" in says(mpicc, "--showme:version"):
+        return "openmpi"
+    said = says(mpicc, "-v")
+    if "Intel(R) MPI" in said:
+        return "impi"
+    return "mpich" if "for MPICH version" in said else None

@@ -1,0 +1,153 @@
+"""Make the environment of a job ready: resolve, lock, build."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rechain.environment import interpreters, store
+from rechain.environment.build import alone, build, folder_of, workbench
+from rechain.environment.errors import EnvironmentFailure
+from rechain.exceptions import UserErrorException
+from rechain.record import jsonl
+
+if TYPE_CHECKING:
+    from rechain.recipes import Cell, Recipe
+
+__all__ = ["EnvironmentFailure", "build", "prepare"]
+
+
+def prepare(
+    spec: dict[str, Any], cache: str, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Return the environment of a spec, building it if need be.
+
+    Args:
+        spec: the `environment` of a job.json, as `venv_spec` made it.
+        cache: what `store.cache_root` returned.
+        say: takes lines for people, as things happen.
+
+    Returns:
+        What `store.find` returns.
+
+    Raises:
+        EnvironmentFailure: it cannot be made ready.
+    """
+    found = store.find(cache, spec["digest"])
+    if found is not None:
+        return found
+    try:
+        with alone(store.resolved(cache, spec["digest"])[:-5] + ".lock", say):
+            found = store.find(cache, spec["digest"])
+            if found is None:
+                _make(spec, cache, say)
+                found = store.find(cache, spec["digest"])
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EnvironmentFailure(
+                f"the disk that holds {cache} is full",
+                "Make room, or put the cache elsewhere with RECHAIN_CACHE.",
+                str(error),
+            ) from error
+        raise EnvironmentFailure(
+            f"the cache {cache} cannot be used: {error.strerror}",
+            "Put it elsewhere with RECHAIN_CACHE.",
+            str(error),
+        ) from error
+    if found is None:
+        raise EnvironmentFailure(
+            "the environment was built, and is not there any more",
+            "Something else changes the cache or the interpreter; submit the run again.",
+        )
+    return found
+
+
+def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
+    started = time.monotonic()
+    lock, interpreter = _known(spec, cache, say) or _resolve(spec, cache, say)
+    for note in lock["notes"]:
+        say(f"note: {note}")
+    build(lock, cache, say)
+    document = {
+        "schema": 1,
+        "environment": folder_of(lock),
+        "base": interpreter.stat,
+        "lock": lock,
+    }
+    jsonl.write_atomic(store.resolved(cache, spec["digest"]), document)
+    say(f"ready in {time.monotonic() - started:.1f} s")
+
+
+def _recipe(spec: dict[str, Any]) -> Recipe:
+    from rechain import recipes
+    from rechain.environment.spec import venv_spec
+
+    try:
+        asked = (spec["recipe"], spec["python"], spec["pip"], spec["strict"])
+        same = venv_spec(*asked, mpi=spec.get("mpi"))
+        recipe = recipes.load(spec["recipe"])
+    except UserErrorException as error:
+        raise EnvironmentFailure(error.message, "Submit the run again.") from error
+    if same["digest"] != spec["digest"]:
+        raise EnvironmentFailure(
+            f"the job was described with another version of the recipe {spec['recipe']}",
+            "Submit it again, or use the version of Rechain that it was submitted with.",
+        )
+    return recipe
+
+
+def _known(
+    spec: dict[str, Any], cache: str, say: Callable[[str], None]
+) -> tuple[dict[str, Any], interpreters.Interpreter] | None:
+    """Return what the spec resolved to before, if its interpreter is still what it was.
+
+    So an environment that was thrown away comes back as it was.
+    """
+    known = store.read_known(store.resolved(cache, spec["digest"]))
+    if known is None:
+        return None
+    lock = known["lock"]
+    before = lock["interpreter"]
+    interpreter = interpreters.probe(cache, before["path"], before["from"])
+    if interpreter is None or interpreter.version != before["version"]:
+        return None
+    if "mpi" in spec:
+        mpi = _mpi(spec, cache, say)
+        if {**lock["mpi"], **mpi} != lock["mpi"]:
+            return None
+    return lock, interpreter
+
+
+def _resolve(
+    spec: dict[str, Any], cache: str, say: Callable[[str], None]
+) -> tuple[dict[str, Any], interpreters.Interpreter]:
+    from rechain.environment.resolve import resolve
+
+    recipe = _recipe(spec)
+    interpreter, notes = interpreters.choose(spec["python"], recipe, cache, spec["strict"], say)
+    cell = recipe.cell(interpreter.version)
+    assert cell is not None, "choose() returns only what the recipe has a cell for"
+    mpi = _mpi(spec, cache, say) if "mpi" in spec else None
+    if mpi is not None:
+        cell = cell._replace(pins=(*cell.pins, _mpi4py(cell)))
+        if spec["mpi"] == {"wanted": "auto", "mpiexec": None}:
+            notes.append(f"{mpi['family']} {mpi['version']} is installed: no mpiexec is on PATH")
+    with workbench(cache) as folder:
+        lock = resolve(recipe, cell, interpreter, spec, mpi, folder=folder, say=say)
+    lock["notes"] = [*notes, *lock["notes"]]
+    return lock, interpreter
+
+
+def _mpi(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> dict[str, Any]:
+    from rechain.environment.mpi import provide
+
+    return {"wanted": spec["mpi"]["wanted"], **provide(spec["mpi"], cache, say)}
+
+
+def _mpi4py(cell: Cell) -> str:
+    from rechain import recipes
+
+    versions = recipes.mpis()["mpi4py"]
+    return f"mpi4py=={versions.get(cell.python, versions['newer'])}"

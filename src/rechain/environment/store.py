@@ -1,0 +1,179 @@
+"""The environments that are already built.
+
+The supervisor asks here before every run, so this module imports next to nothing. What makes an
+environment is in `prepare`. The cache is laid out so that a killed build cannot be mistaken for a
+finished one:
+
+    resolved/<digest of the spec>.json   what the spec resolved to and where it is; written last
+    resolved/<digest of the spec>.lock   held (flock) by the one process that prepares it
+    envs/<folder>/                       a finished environment with its lock.json; renamed here
+    envs/.building.<...>/                one being built, named after its owner
+    interpreters.json                    what the Pythons of this machine said about themselves
+    mpis.json                            what the MPI launchers of this machine said
+    mpi/<package>-<version>/             an MPI of the package index; renamed here
+    mpi4py/<key>/                        an mpi4py built for one Python and one kind of MPI
+    mpi/links-.../                       one library of MPI under the name mpi4py looks for
+    pythons/                             Pythons that uv downloaded
+"""
+
+from __future__ import annotations
+
+import os
+
+from rechain.record import jsonl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "cache_root",
+    "environments",
+    "find",
+    "interpreter_facts",
+    "interpreters",
+    "mpi_facts",
+    "mpis",
+    "read_known",
+    "resolved",
+]
+
+
+def cache_root() -> str:
+    """Return where environments are kept.
+
+    `$RECHAIN_CACHE`, else `$XDG_CACHE_HOME/rechain`, else `~/.cache/rechain`; absolute.
+    """
+    own = os.environ.get("RECHAIN_CACHE")
+    if own:
+        return os.path.abspath(own)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(os.path.abspath(base), "rechain")
+
+
+def environments(cache: str) -> str:
+    """Return the folder of the built environments."""
+    return f"{cache}/envs"
+
+
+def interpreters(cache: str) -> str:
+    """Return the file of what interpreters said about themselves."""
+    return f"{cache}/interpreters.json"
+
+
+def mpis(cache: str) -> str:
+    """Return the file of what MPI launchers said about themselves."""
+    return f"{cache}/mpis.json"
+
+
+def resolved(cache: str, digest: str) -> str:
+    """Return the file that says what a spec resolved to."""
+    return f"{cache}/resolved/{digest}.json"
+
+
+def read_known(path: str) -> dict[str, Any] | None:
+    """Return one of the cache's documents; None if it is missing, damaged or of another schema.
+
+    A cache may lose or garble a file without harm: what is not there is made again.
+    """
+    try:
+        document = jsonl.read(path)
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) and document.get("schema") == 1 else None
+
+
+def find(cache: str, digest: str) -> dict[str, Any] | None:
+    """Return the built environment of a spec.
+
+    Args:
+        cache: what `cache_root` returned.
+        digest: the spec's `digest`.
+
+    Returns:
+        `{"python", "bin", "prefix", "lock", "mpi"}`: three absolute paths, the lock document, and
+        what `mpi_facts` returns if the spec has an MPI, else None. None if it is not built, or if
+        its base interpreter or its MPI is gone or was replaced since.
+    """
+    known = read_known(resolved(cache, digest))
+    if known is None:
+        return None
+    prefix = f"{environments(cache)}/{known['environment']}"
+    python = f"{prefix}/bin/python"
+    try:
+        base = os.stat(python)  # a link to the base interpreter: one look tells of both
+    except OSError:
+        return None
+    if [base.st_mtime_ns, base.st_size] != known["base"]:
+        return None
+    lock = known["lock"]
+    mpi = None
+    if "mpi" in lock:
+        mpi = mpi_facts(cache, lock["mpi"]["mpiexec"])
+        if mpi is None or {**lock["mpi"], **mpi} != lock["mpi"]:
+            return None
+    return {"python": python, "bin": f"{prefix}/bin", "prefix": prefix, "lock": lock, "mpi": mpi}
+
+
+def interpreter_facts(cache: str, path: str) -> dict[str, Any]:
+    """Return what can be told about an interpreter without running it.
+
+    Args:
+        cache: what `cache_root` returned.
+        path: the interpreter; need not be real.
+
+    Returns:
+        `{"path", "realpath", "version", "from"}`. `version` comes from the `pyvenv.cfg` of a
+        virtual environment, else from what the interpreter said when it was last searched for
+        (if it has not changed since), else it is None; `from` says which.
+    """
+    real = os.path.realpath(path)
+    facts: dict[str, Any] = {"path": path, "realpath": real, "version": None, "from": None}
+    version = _pyvenv_version(path)
+    if version:
+        facts.update({"version": version, "from": "pyvenv.cfg"})
+        return facts
+    known = (read_known(interpreters(cache)) or {"probes": {}})["probes"].get(real)
+    try:
+        status = os.stat(real)
+    except OSError:
+        return facts
+    if known and known["stat"] == [status.st_mtime_ns, status.st_size] and known["facts"]:
+        facts.update({"version": known["facts"]["version"], "from": "search"})
+    return facts
+
+
+def mpi_facts(cache: str, mpiexec: str) -> dict[str, Any] | None:
+    """Return what is known of an MPI without running it.
+
+    Args:
+        cache: what `cache_root` returned.
+        mpiexec: absolute path of its launcher.
+
+    Returns:
+        `{"family", "version", "mpiexec", "variables"}`; None if nobody has asked it yet, or if it
+        has changed since.
+    """
+    known = (read_known(mpis(cache)) or {"probes": {}})["probes"].get(mpiexec)
+    try:
+        status = os.stat(mpiexec)
+    except OSError:
+        return None
+    if not known or known["stat"] != [status.st_mtime_ns, status.st_size]:
+        return None
+    facts: dict[str, Any] = known["facts"]
+    return facts
+
+
+def _pyvenv_version(path: str) -> str | None:
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        with open(f"{os.path.dirname(folder)}/pyvenv.cfg", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError):
+        return None
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key.strip() in ("version", "version_info"):  # venv's word, uv's and virtualenv's word
+            return ".".join(value.strip().split(".")[:3])
+    return None
