@@ -1,0 +1,175 @@
+"""The rank guard: what mpiexec starts in place of each rank's script.
+
+It is the parent of its rank: it gives it its output files and its variables, dies with mpiexec
+and takes the rank with it, ends what the rank leaves behind, and writes how it ended.
+
+A guard whose script failed stays until it is told to leave: mpiexec ends all ranks as soon as one
+process of its own fails, each MPI with its own haste, while the supervisor lets the others say
+their last words and keep the promised grace.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rechain.record import events, host, jsonl
+from rechain.record.paths import RunPaths
+from rechain.supervisor import linux, tree
+from rechain.supervisor.linux import signal
+from rechain.supervisor.script import become
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+__all__ = ["COMMAND", "guard_rank"]
+
+# The variable that holds the script's command line.
+COMMAND = "RECHAIN_RANK_COMMAND"
+
+# Rank, world size and rank on this node, as Open MPI, Hydra (MPICH, Intel MPI) and Slurm say it.
+_PLACES = (
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
+    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+)
+
+
+def guard_rank(run_folder: str, number: str) -> NoReturn:
+    """Run one rank to its end; never returns.
+
+    Args:
+        run_folder: the run.
+        number: the attempt's number.
+    """
+    parent = os.getppid()
+    # Not on the command line: a lone ":" there means another program to mpiexec.
+    argv = jsonl.loads(os.environ.pop(COMMAND))
+    run = RunPaths(run_folder)
+    attempt = run.attempt(int(number))
+    place = _place(os.environ)
+    if place is None:
+        os.write(2, b"rechain: mpiexec did not say which rank this is\n")
+        os._exit(125)
+    rank, size, local = place
+    guard = _Guard(parent)
+    reader, writer = os.pipe()
+    script = os.fork()
+    if not script:
+        me = os.getppid()
+        os.setsid()
+        linux.die_with_parent(signal.SIGKILL, me)
+        linux.reset_signals()
+        environment = {
+            **os.environ,
+            "RECHAIN_RANK": str(rank),
+            "RECHAIN_WORLD_SIZE": str(size),
+            "RECHAIN_LOCAL_RANK": str(local),
+            "RECHAIN_RANK_GUARD": str(me),
+        }
+        if nodes := environment.pop("RECHAIN_NODES", None):
+            from rechain.supervisor.nodes import settle
+
+            environment.update(settle(nodes, rank))
+        become(run, attempt, rank, argv, environment, writer)
+        os._exit(127)
+    os.close(writer)
+    started = {"rank": rank, "local_rank": local, "guard": host.process(os.getpid())}
+    jsonl.write_new(attempt.rank(rank, "start"), {**started, **host.process(script)})
+    refused = os.read(reader, 4096).decode()
+    status = guard.wait_for(script)
+    leftover = tree.end_descendants()
+    end = {
+        "rank": rank,
+        "t": time.time(),
+        "status": status,
+        "asked": guard.asked,
+        "orphaned": guard.orphaned,
+        "refused": refused,
+        "leftover": leftover,
+    }
+    try:
+        jsonl.write_new(attempt.rank(rank, "end"), end)
+    except OSError:
+        pass  # no room: mpiexec and the supervisor see the exit status below
+    if status:
+        guard.wait_to_leave()
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
+def _place(environ: Mapping[str, str]) -> tuple[int, int, int] | None:
+    for names in _PLACES:
+        rank, size, local = (environ.get(name) for name in names)
+        if rank is not None and size is not None:
+            return int(rank), int(size), int(local or rank)
+    return None
+
+
+class _Guard:
+    """The signals that a rank guard gets.
+
+    Args:
+        parent: the pid of mpiexec, or of its daemon on this node.
+    """
+
+    def __init__(self, parent: int) -> None:
+        self.asked = False
+        self.orphaned = False
+        self._parent = parent
+        self._terms = 0
+        self._wakeup, wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup)
+
+        def on_term(*_: object) -> None:
+            self._terms += 1
+
+        signal.signal(signal.SIGTERM, on_term)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        linux.become_subreaper()
+        try:
+            linux.die_with_parent(signal.SIGTERM, parent)
+        except ProcessLookupError:
+            os._exit(125)
+
+    def wait_for(self, script: int) -> int:
+        """Wait for the script's end and return its wait status; pass SIGTERM on meanwhile.
+
+        Without mpiexec the script has to end at once.
+        """
+        passed_on = 0
+        while True:
+            while True:
+                try:
+                    pid, status = os.waitpid(-1, os.WNOHANG)
+                except ChildProcessError:
+                    break
+                if pid == script:
+                    return status
+                if not pid:
+                    break
+            if os.getppid() != self._parent:
+                self.orphaned = True
+                return signal.SIGKILL
+            if self._terms > passed_on:
+                passed_on = self._terms
+                self.asked = True
+                linux.ask_group_to_end(script)
+            self._sleep()
+
+    def wait_to_leave(self) -> None:
+        """Wait until mpiexec is gone or sends SIGTERM."""
+        terms = self._terms
+        while os.getppid() == self._parent and self._terms == terms:
+            self._sleep()
+
+    def _sleep(self) -> None:
+        events.wait([self._wakeup], None)
+        try:
+            os.read(self._wakeup, 4096)
+        except BlockingIOError:
+            pass

@@ -1,0 +1,226 @@
+"""What stands around the script: its environment, its variables, its standard streams."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rechain.environment import store
+from rechain.record import jsonl
+from rechain.record.paths import AttemptPaths, RunPaths
+from rechain.supervisor.script import redirect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["PROGRAM", "EnvironmentNotReady", "Stage"]
+
+_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# What every process of ours is: see `__main__.py`.
+PROGRAM = f"{_SOURCE}/rechain/supervisor/__main__.py"
+_GUEST = f"{_SOURCE}/rechain/guest"
+_HOOKS = f"{_GUEST}/hooks"
+
+
+class EnvironmentNotReady(Exception):
+    """The script's environment cannot be had.
+
+    Attributes:
+        message: one line: why.
+        hint: what to do about it.
+        detail: the whole story.
+    """
+
+    def __init__(self, message: str, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+
+
+class Stage:
+    """Everything the script needs before it can start.
+
+    Args:
+        run: the run.
+        attempt: the attempt.
+        job: the job's document.
+        payload: what travelled by pipe: `script` and `prepare`, the two environments.
+    """
+
+    def __init__(
+        self, run: RunPaths, attempt: AttemptPaths, job: dict[str, Any], payload: dict[str, Any]
+    ) -> None:
+        self._run = run
+        self._attempt = attempt
+        self._job = job
+        self._script_environment: dict[str, str] = payload["script"]
+        self._prepare_environment: dict[str, str] = payload["prepare"]
+        self._cache: str = payload["cache"]
+        self._found: dict[str, Any] | None = None
+        self._arguments: list[str] = job["command"][1:]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the environment is there."""
+        return self._found is not None
+
+    def find(self) -> None:
+        """Look for the environment.
+
+        Raises:
+            EnvironmentNotReady: it is the user's own, and is not there.
+        """
+        wanted = self._job["environment"]
+        if wanted["kind"] == "user-managed":
+            self._found = self._user_managed(wanted["python"])
+        else:
+            self._found = store.find(self._cache, wanted["digest"])
+
+    def _user_managed(self, python: str) -> dict[str, Any] | None:
+        path = _which(python, self._script_environment.get("PATH", os.defpath), self._run.work)
+        if path is None:
+            raise EnvironmentNotReady(
+                f"there is no interpreter {python!r} on PATH",
+                "Name one with --python, or leave out --user-managed to have one provided.",
+            )
+        facts = store.interpreter_facts(self._cache, path)
+        lock = {"schema": 1, "kind": "user-managed", "interpreter": facts}
+        found = {"python": path, "bin": None, "prefix": None, "lock": lock, "mpi": None}
+        if "mpi" in self._job["environment"]:
+            lock["mpi"] = found["mpi"] = store.mpi_facts(self._cache, self._mpiexec())
+            if found["mpi"] is None:
+                return None  # nobody has asked it yet which MPI it is: that is for preparing
+        return found
+
+    def _mpiexec(self) -> str:
+        """Return the path of the user's own mpiexec."""
+        named = self._job["environment"]["mpi"]["mpiexec"]
+        names = ("mpiexec", "mpirun") if named is None else (named,)
+        path = self._script_environment.get("PATH", os.defpath)
+        for name in names:
+            if found := _which(name, path, self._run.work):
+                return found
+        raise EnvironmentNotReady(
+            f"there is no {names[0]} on PATH",
+            "Install an MPI (openmpi-bin, mpich), load its module, or name its mpiexec with --mpi"
+            ".",
+        )
+
+    def start_preparing(self) -> None:
+        """Become the process that makes the environment; called in a fresh child."""
+        redirect("/dev/null", os.O_RDONLY, 0)
+        redirect(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
+        os.dup2(1, 2)
+        # A new interpreter: this one was started without the site-packages that preparing needs.
+        code = f"import sys; sys.path.insert(0, {_SOURCE!r}); import rechain.environment.__main__"
+        argv = [sys.executable, "-I", "-c", code, self._run.job, self._attempt.prepare_result]
+        if self._job["environment"]["kind"] == "user-managed":
+            argv.append(self._mpiexec())
+        os.execve(argv[0], argv, self._prepare_environment | {"RECHAIN_CACHE": self._cache})
+
+    def read_result(self, status: int) -> None:
+        """Take over what the preparing process left.
+
+        Raises:
+            EnvironmentNotReady: it failed.
+        """
+        try:
+            result = jsonl.read(self._attempt.prepare_result)
+        except (OSError, ValueError):
+            raise EnvironmentNotReady(
+                "the process that builds it died",
+                f"What it said is in {self._attempt.prepare_log}.",
+                f"wait status {status}",
+            ) from None
+        if not result["ok"]:
+            raise EnvironmentNotReady(result["message"], result["hint"], result.get("detail", ""))
+        self.find()
+        if not self.ready:
+            raise EnvironmentNotReady("it was built, and is not there any more")
+
+    def write_lock(self) -> None:
+        """Record what the environment resolved to."""
+        assert self._found is not None
+        jsonl.write_atomic(self._run.lock, self._found["lock"])
+
+    def start_resuming(self) -> None:
+        """Become the process that finds out how the script goes on; called in a fresh child."""
+        redirect("/dev/null", os.O_RDONLY, 0)
+        argv = [sys.executable, "-I", "-S", PROGRAM, "--resume", self._run.root]
+        os.execv(argv[0], [*argv, str(self._attempt.number)])
+
+    def read_resume(self) -> dict[str, Any] | None:
+        """Take over what that process found, and return it; None if it died."""
+        try:
+            found: dict[str, Any] = jsonl.read(self._attempt.resume)
+        except (OSError, ValueError):
+            return None
+        self._arguments = found["arguments"]
+        return found
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """Return the script's command line and its variables."""
+        assert self._found is not None
+        script = self._job["command"][0]
+        runner = ["-m", "rechain_guest.notebook"] if script.lower().endswith(".ipynb") else []
+        return [self._found["python"], *runner, script, *self._arguments], self._environment()
+
+    @property
+    def mpi(self) -> dict[str, Any]:
+        """The MPI that starts the ranks: `family`, `version`, `mpiexec`, `variables`."""
+        assert self._found is not None
+        facts: dict[str, Any] = self._found["mpi"]
+        return facts
+
+    def _environment(self) -> dict[str, str]:
+        assert self._found is not None
+        job = self._job
+        environment = dict(self._script_environment)
+        if self._found["bin"]:
+            environment["PATH"] = f"{self._found['bin']}:{environment.get('PATH', os.defpath)}"
+            environment["VIRTUAL_ENV"] = self._found["prefix"]
+        for name, value in (self._found["mpi"] or {"variables": {}})["variables"].items():
+            if name == "LD_LIBRARY_PATH" and environment.get(name):
+                environment[name] = f"{value}:{environment[name]}"
+            environment.setdefault(name, value)
+        path = environment.get("PYTHONPATH") or _GUEST
+        if path.partition(":")[0] != _GUEST:  # else it is submitted by another run's script
+            path = f"{_GUEST}:{path}"
+        stall = job["limits"].get("stall_seconds")
+        if stall:
+            environment["RECHAIN_STALL"] = str(stall)
+        if stall or job["distribution"]["communicator"] != "None":
+            path = f"{_HOOKS}:{path}"
+        environment["PYTHONPATH"] = path
+        environment.setdefault("PYTHONUNBUFFERED", "1")
+        # .../<workspace>/experiments/<experiment>/<run id>
+        workspace = os.path.dirname(os.path.dirname(os.path.dirname(self._run.root)))
+        environment.update(
+            RECHAIN_RUN_ID=job["run_id"],
+            RECHAIN_RUN_DIR=self._run.root,
+            RECHAIN_EXPERIMENT=job["experiment"],
+            RECHAIN_WORKSPACE=workspace,
+            RECHAIN_ATTEMPT=f"{job['run_id']}/{self._attempt.number}",
+            AZUREML_RUN_ID=job["run_id"],
+            AZUREML_ARM_SUBSCRIPTION="local",
+            AZUREML_ARM_RESOURCEGROUP="local",
+            AZUREML_ARM_WORKSPACE_NAME=job["workspace"],
+            AZUREML_ARM_PROJECT_NAME=job["experiment"],
+            AZUREML_EXPERIMENT_ID=job["experiment"],
+            AZUREML_OUTPUT_DIRECTORY="./outputs",
+        )
+        return environment
+
+
+def _which(name: str, path: str, work: str) -> str | None:
+    """Return the absolute path of a command, as a shell in the folder `work` would find it."""
+    if "/" in name:
+        candidates = [os.path.join(work, name)]
+    else:
+        candidates = [os.path.join(work, folder, name) for folder in path.split(":") if folder]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
+    return None

@@ -1,0 +1,419 @@
+"""The supervisor: makes the environment ready, runs the script, watches it, writes the record."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rechain.record import events, host, jsonl
+from rechain.record.journal import Journal
+from rechain.record.paths import AttemptPaths, RunPaths
+from rechain.supervisor import linux, tree
+from rechain.supervisor.linux import signal
+from rechain.supervisor.outcome import Outcome
+from rechain.supervisor.script import Script
+from rechain.supervisor.stage import EnvironmentNotReady, Stage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from rechain.supervisor.nodes import Nodes
+    from rechain.supervisor.pool import Place
+    from rechain.supervisor.stall import Watchdog
+
+__all__ = ["Supervisor"]
+
+# Kept back so that the end can be recorded when the job fills the disk.
+_RESERVE_BYTES = 16384
+
+# How long the other ranks get to end by themselves once one has failed, in seconds.
+_WIND_UP = 5.0
+
+# How long the ranks get to write their stacks, in seconds.
+_STACKS = 0.5
+
+
+class Supervisor:
+    """One attempt's supervisor.
+
+    Args:
+        run: the run.
+        attempt: the attempt, claimed by the launcher.
+        payload: what travelled by pipe: the environments, with their secrets.
+    """
+
+    def __init__(self, run: RunPaths, attempt: AttemptPaths, payload: dict[str, Any]) -> None:
+        self.run_paths = run
+        self.attempt = attempt
+        self._payload = payload
+        self.cgroup: str | None = None
+        self.stopping: str | None = None
+        self.stopping_message = ""
+        self._deadline: float | None = None  # the time limit, on the monotonic clock
+        self._patience: float | None = None  # when SIGKILL follows SIGTERM
+        self._asking = 0.0  # not before is the script asked to end
+        self._child = 0
+        self._script: Script | None = None
+        self._place: Place | None = None
+        self._watchdog: Watchdog | None = None
+        self._status: int | None = None
+        self._terminated = False
+
+    def run(self, guard: int) -> int:
+        """Run the attempt to its end.
+
+        Args:
+            guard: the pid of the guard, this process's parent.
+
+        Returns:
+            The exit code of this process: 0 once the end is recorded.
+        """
+        self._guard = guard
+        self._listen()
+        try:
+            linux.die_with_parent(signal.SIGTERM, guard)
+            linux.become_subreaper()
+            self.job: dict[str, Any] = jsonl.read(self.run_paths.job)
+            self._reserve = f"{self.attempt.root}/reserve"
+            _allocate(self._reserve)
+            self.journal = Journal(self.attempt.journal)
+            self.cgroup = tree.make_cgroup(
+                f"rechain-{self.run_paths.run_id}-{self.attempt.number}"
+            )
+            self.journal.write(
+                "attempt",
+                attempt=self.attempt.number,
+                host=host.identity(),
+                guard=host.process(guard),
+                supervisor=host.process(os.getpid()),
+                cgroup=self.cgroup,
+            )
+            self._watch = events.Watch()
+            self._watch.add(self.run_paths.requests)
+            self._watch.add(self.run_paths.attempts)
+        except (OSError, ValueError) as error:
+            _answer(f"the supervisor cannot start: {error}")
+            return 1
+        if os.path.exists(self.attempt.reader_end):
+            return 0  # a reader gave this attempt up before its first line was there
+        _answer("ok")
+        null = os.open("/dev/null", os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        try:
+            outcome = self._work()
+        except OSError as error:
+            outcome = Outcome("record", str(error))
+        leftover = tree.end_descendants()
+        if self.cgroup:
+            tree.end_cgroup(self.cgroup)
+        self._finish(outcome, leftover)
+        return 0
+
+    def _listen(self) -> None:
+        self._wakeup, wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup)
+
+        def on_term(*_: object) -> None:
+            self._terminated = True
+
+        signal.signal(signal.SIGTERM, on_term)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # the guard held it back
+
+    def _work(self) -> Outcome:
+        stage = Stage(self.run_paths, self.attempt, self.job, self._payload)
+        for note in self.job.get("notes", ()):
+            self.journal.write("note", text=note)
+        try:
+            stage.find()
+            if not stage.ready:
+                self.journal.write("state", state="Preparing")
+                self._spawn(stage.start_preparing)
+                status = self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
+                if self.stopping:
+                    return self._stopped(None)
+                stage.read_result(status)
+            stage.write_lock()
+        except EnvironmentNotReady as error:
+            outcome = Outcome("environment", error.message)
+            outcome.detail = error.detail
+            outcome.hint = error.hint
+            return outcome
+        if self.attempt.number > 1:
+            self._spawn(stage.start_resuming)
+            self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
+            if self.stopping:
+                return self._stopped(None)
+            self._say_how_it_goes_on(stage.read_resume())
+        return self._run_script(stage)
+
+    def _say_how_it_goes_on(self, found: dict[str, Any] | None) -> None:
+        if found is None:
+            text = "nobody could look for snapshots; see supervisor.log"
+            self.journal.write("note", text=f"attempt {self.attempt.number}: {text}")
+            return
+        fields = {key: found[key] for key in ("snapshot", "iteration", "how", "passed_over")}
+        self.journal.write("resume", **fields)
+        self.journal.write("note", text=f"attempt {self.attempt.number}: {found['text']}")
+
+    def _run_script(self, stage: Stage) -> Outcome:
+        nodes = None
+        if self.job.get("pool"):
+            try:
+                nodes = self._take_nodes()
+            except OSError as error:
+                return Outcome("environment", f"no node can be had: {error}")
+            if nodes is None:
+                return self._stopped(None)
+        script = self._script = self._make_script(stage)
+        reader, writer = os.pipe()
+        self._spawn(lambda: _start(script, writer, nodes))
+        os.close(writer)
+        self.journal.write("state", state="Running", sync=True)
+        script.started(self._child)
+        limit = self.job["limits"]["seconds"]
+        if limit is not None:
+            self._deadline = time.monotonic() + limit
+        stall = self.job["limits"].get("stall_seconds")
+        if stall is not None:
+            from rechain.supervisor.stall import Watchdog
+
+            ranks = self.job["distribution"]["communicator"] != "None"
+            self._watchdog = Watchdog(self.run_paths, self.attempt, stall, busy_waits=ranks)
+        refused = os.read(reader, 4096).decode()  # ends when the script's interpreter is running
+        os.close(reader)
+        status = self._wait_for_child(script.ask_to_end)
+        if self.stopping:
+            return self._stopped(status)
+        return script.outcome(status, refused)
+
+    def _take_nodes(self) -> Nodes | None:
+        """Wait in line for nodes; None if the attempt must end before it has them."""
+        from rechain.supervisor.nodes import Nodes, visible_gpus
+        from rechain.supervisor.pool import Place
+
+        gpus = visible_gpus(self._payload["script"]) if self.job["pool"]["gpus"] else []
+        place = self._place = Place(self.job, self.attempt, self._guard, self._watch, gpus)
+        self._look_around()
+        queued = False
+        while not self.stopping and not place.enter():
+            if not queued:
+                queued = True
+                self.journal.write("state", state="Queued", sync=True)
+            self._sleep()
+            self._look_around()
+        if self.stopping:
+            return None
+        nodes = Nodes(self.job, place.ticket, self.cgroup)
+        self.journal.write("nodes", **nodes.applied)
+        for note in nodes.notes:
+            self.journal.write("note", text=note)
+        self._payload["script"].update(nodes.variables())
+        return nodes
+
+    def _make_script(self, stage: Stage) -> Script:
+        distribution = self.job["distribution"]
+        around = (self.run_paths, self.attempt, stage, self.journal)
+        if distribution["communicator"] == "None":
+            return Script(*around)
+        from rechain.supervisor.ranks import Ranks
+
+        return Ranks(*around, distribution=distribution, watch=self._watch)
+
+    def _stopped(self, status: int | None) -> Outcome:
+        assert self.stopping is not None
+        outcome = Outcome(self.stopping, self.stopping_message)
+        if status is not None and os.WIFEXITED(status):
+            outcome.exit_code = os.WEXITSTATUS(status)
+        elif status is not None:
+            outcome.signal = os.WTERMSIG(status)
+        return outcome
+
+    def _spawn(self, start: Any) -> None:
+        """Fork; the child leads a session of its own and dies with this process."""
+        parent = os.getpid()
+        self._status = None
+        self._child = self._fork()
+        if self._child:
+            return
+        try:
+            os.setsid()
+            linux.die_with_parent(signal.SIGKILL, parent)
+            linux.reset_signals()
+            start()
+        finally:
+            os._exit(127)
+
+    def _fork(self) -> int:
+        if self.cgroup:
+            try:
+                return linux.fork_into(self.cgroup)
+            except OSError:
+                pass  # its mark in the environment has to do
+        return os.fork()
+
+    def _wait_for_child(self, ask_to_end: Callable[[], None]) -> int:
+        """Wait for the child's end, seeing to requests, signals and time limits meanwhile.
+
+        Args:
+            ask_to_end: what to do first when the child must end.
+        """
+        asked = False
+        while True:
+            self._look_around()
+            if self._watchdog is not None and self._patience is None and self._watchdog.stalled():
+                self._stalled()
+            if self._script is not None:
+                if self._script.look():
+                    self._patience = 0
+                elif self._script.due is not None and time.monotonic() >= self._script.due:
+                    # The others wait for the rank that failed, and would for ever.
+                    grace = min(_WIND_UP, self.job["limits"]["grace_seconds"])
+                    self._patience = time.monotonic() + grace
+            if self._patience is not None and not asked and time.monotonic() >= self._asking:
+                asked = True
+                ask_to_end()
+            self._reap()
+            if self._status is not None:
+                return self._status
+            if self._patience is not None and time.monotonic() >= self._patience:
+                tree.end_descendants()
+                return self._status if self._status is not None else signal.SIGKILL
+            self._sleep()
+
+    def _sleep(self) -> None:
+        """Wait until something happens or is due."""
+        due = self._script.due if self._script is not None else None
+        awaited = self._script or self._place
+        descriptors = awaited.descriptors if awaited is not None else ()
+        moments = [m for m in (self._deadline, self._patience, due) if m is not None]
+        if self._patience is None and self._watchdog is not None:
+            moments.append(self._watchdog.due)
+        if self._asking > time.monotonic():
+            moments.append(self._asking)
+        pause = max(0.0, min(moments) - time.monotonic()) if moments else None
+        events.wait([self._wakeup, self._watch.fileno(), *descriptors], pause)
+        self._watch.drain()
+        try:
+            os.read(self._wakeup, 4096)
+        except BlockingIOError:
+            pass
+
+    def _reap(self) -> None:
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                if pid == self._child:
+                    self._status = status
+        except ChildProcessError:
+            return
+
+    def _look_around(self) -> None:
+        """See whether anything says that the attempt must end."""
+        if os.getppid() != self._guard:
+            self._stop("supervisor_lost", "the guard was killed; the supervisor ended its tree", 0)
+        elif self._terminated:
+            self._stop("terminated", "the supervisor received SIGTERM")
+        elif os.path.exists(f"{self.run_paths.requests}/kill"):
+            self._stop("canceled", "canceled without grace", 0)
+        elif os.path.exists(f"{self.run_paths.requests}/cancel"):
+            self._stop("canceled", "canceled on request")
+        elif self.run_paths.numbers()[-1] != self.attempt.number:
+            self._stop("supervisor_lost", "a newer attempt has taken over", 0)
+        elif self._deadline is not None and time.monotonic() >= self._deadline:
+            limit = self.job["limits"]["seconds"]
+            self._stop("time_limit", f"longer than {limit:g} s")
+        elif self._place is not None and self._place.must_leave():
+            self._stop("preempted", "a dedicated run needs its nodes")
+
+    def _stalled(self) -> None:
+        """Have all ranks say where they are, and end them."""
+        assert self._script is not None
+        limits = self.job["limits"]
+        message = f"no sign of life for {limits['stall_seconds']:g} s"
+        self._stop("stalled", message, _STACKS + limits["grace_seconds"])
+        self._asking = time.monotonic() + _STACKS
+        # faulthandler answers even where the interpreter is stuck; see guest/hooks.
+        for pid in self._script.processes():
+            try:
+                os.kill(pid, signal.SIGUSR2)
+            except ProcessLookupError:
+                continue
+
+    def _stop(self, cause: str, message: str, grace: float | None = None) -> None:
+        """Ask the script to end, and set the moment after which it is not asked."""
+        if grace is None:
+            grace = self.job["limits"]["grace_seconds"]
+        moment = time.monotonic() + grace
+        if self.stopping is None:
+            self.stopping = cause
+            self.stopping_message = message
+            self._deadline = None
+            self._patience = moment
+            self.journal.write("stopping", cause=cause)
+        elif grace == 0:  # a second, more urgent reason
+            self._patience = min(self._patience or moment, moment)
+
+    def _finish(self, outcome: Outcome, leftover: int) -> None:
+        fields: dict[str, Any] = {
+            "cause": outcome.cause,
+            "message": outcome.message,
+            "exit_code": outcome.exit_code,
+            "signal": outcome.signal,
+            "detail": outcome.detail,
+            "hint": outcome.hint,
+            "tail": outcome.tail,
+            "leftover": leftover,
+        }
+        if self._script is not None:
+            fields["leftover"] = self._script.leftover(leftover)
+        if outcome.rank is not None:
+            fields["rank"] = outcome.rank
+        if outcome.cause == "preempted":
+            fields["requeue"] = True  # the guard starts the next attempt
+        try:
+            os.unlink(self._reserve)
+            if self._script is not None:
+                self._script.give_back_room()
+        except OSError:
+            pass
+        try:
+            self.journal.write("end", sync=True, **fields)
+        except OSError:
+            # Still no room: give up what only explains, keep what counts.
+            fields.update(detail="", hint="", tail=[])
+            self.journal.write("end", sync=True, **fields)
+        if self._place is not None:
+            self._place.leave()
+
+
+def _start(script: Script, refusal: int, nodes: Nodes | None) -> None:
+    try:
+        if nodes is not None:
+            nodes.enter()
+    except OSError as error:  # a core that has been taken away meanwhile, say
+        os.write(refusal, str(error).encode())
+        return
+    script.start(refusal)
+
+
+def _answer(text: str) -> None:
+    try:
+        os.write(1, text.encode())
+    except BrokenPipeError:
+        pass  # the submitter has died since: the run goes on without it
+
+
+def _allocate(path: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _RESERVE_BYTES)
+    finally:
+        os.close(descriptor)
