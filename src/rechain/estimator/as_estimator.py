@@ -1,0 +1,229 @@
+"""The estimator that a `ScriptRunConfig` stands for: what runs is described in one way only."""
+
+from __future__ import annotations
+
+import os
+
+from rechain.estimator.chainer import Chainer
+from rechain.estimator.distributed import Mpi
+from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.runconfig.distributed import MpiConfiguration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rechain.estimator.base import _FrameworkBaseEstimator
+    from rechain.estimator.script_run_config import ScriptRunConfig
+    from rechain.runconfig.environment import Environment
+    from rechain.runconfig.run_configuration import RunConfiguration
+
+__all__ = ["as_estimator", "with_environment"]
+
+_MPI = ("Mpi", "IntelMpi", "OpenMpi")
+
+
+def as_estimator(config: object, workspace: Any = None) -> tuple[Any, str | None]:
+    """Return the estimator for what can be submitted, and the Python that it asks for.
+
+    Args:
+        config: an estimator, which is returned as it is, or a `ScriptRunConfig`.
+        workspace: where registered environments and datastores are looked up.
+
+    Raises:
+        NotBuiltError: it asks for what Rechain cannot run yet.
+        UserErrorException: its parts do not fit together.
+    """
+    from rechain.estimator.script_run_config import ScriptRunConfig
+
+    if not isinstance(config, ScriptRunConfig):
+        return config, None
+    run = config.run_config
+    script, arguments = _command(config)
+    environment = _environment(run, workspace)
+    image = _image(run, environment)
+    described = _python(environment)
+    version, notes = described.pop("python"), described.pop("notes")
+    on_demand = run.target == "amlcompute"
+    made = Chainer(
+        config.source_directory or ".",
+        entry_script=script,
+        compute_target=None if on_demand and run.amlcompute.vm_size else run.target,
+        vm_size=run.amlcompute.vm_size if on_demand else None,
+        vm_priority=run.amlcompute.vm_priority if on_demand else None,
+        node_count=run.node_count,
+        distributed_training=_distribution(run),
+        max_run_duration_seconds=run.max_run_duration_seconds,
+        environment_variables={
+            **(environment.environment_variables or {}),
+            **(run.environment_variables or {}),
+        },
+        use_docker=image is not None,
+        custom_docker_image=image or None,
+        **_data(arguments, config, workspace),
+        **described,
+    )
+    made._described_as, made._notes = type(config).__name__, notes
+    return made, version
+
+
+def with_environment(
+    estimator: _FrameworkBaseEstimator,
+) -> tuple[_FrameworkBaseEstimator, str | None]:
+    """Return the estimator with what its `environment_definition` says, and the Python it names.
+
+    Raises:
+        NotBuiltError: the environment asks for what Rechain cannot provide yet.
+    """
+    environment = estimator._given["environment_definition"]
+    if environment is None:
+        return estimator, None
+    described = _python(environment)
+    version, notes = described.pop("python"), described.pop("notes")
+    image = _image(None, environment)
+    changed = estimator._with(
+        environment_definition=None,
+        environment_variables=environment.environment_variables,
+        use_docker=image is not None,
+        custom_docker_image=image or None,
+        **described,
+    )
+    changed._notes = notes
+    return changed, version
+
+
+def _command(config: ScriptRunConfig) -> tuple[str, list[Any]]:
+    """Return the script and its arguments."""
+    if config.script:
+        return os.fspath(config.script), list(config.arguments or ())
+    if not config.command:
+        raise UserErrorException(
+            "script is missing; it names the script to run, relative to source_directory."
+        )
+    import shlex
+
+    line = config.command
+    words: list[Any] = shlex.split(line) if isinstance(line, str) else list(line)
+    if len(words) == 1 and isinstance(words[0], str):
+        words = shlex.split(words[0])
+    words += config.arguments or ()
+    shell = [word for word in words if word in ("|", "||", "&&", ";", "&", ">", ">>", "<")]
+    if len(words) < 2 or words[0] not in ("python", "python3") or shell or _is_option(words[1]):
+        raise NotBuiltError(
+            f"command={line!r} is not built yet: what runs is one Python script. Write "
+            "command='python SCRIPT ARGUMENTS', or put the command into a script."
+        )
+    return str(words[1]), words[2:]
+
+
+def _is_option(word: object) -> bool:
+    return isinstance(word, str) and word.startswith("-")
+
+
+def _data(arguments: list[Any], config: ScriptRunConfig, workspace: Any) -> dict[str, Any]:
+    """Return the estimator's parameters that say which arguments are data, and which data is more.
+
+    A run configuration only has names of data: `$AZUREML_DATAREFERENCE_x`, and what x is.
+    """
+    from rechain.data import DataReference, Datastore
+
+    run = config.run_config
+    for what in ("data", "output_data", "datacaches"):
+        if getattr(run, what):
+            raise NotBuiltError(
+                f"run_config.{what} is not built yet. Upload the files to the default datastore, "
+                "and pass datastore.path(...).as_mount() among the arguments."
+            )
+    known: dict[str, Any] = {str(value): value for value in config._references.values()}
+    for name, one in (run.data_references or {}).items():
+        if workspace is not None:
+            reference = DataReference(
+                Datastore(workspace, one.data_store_name),
+                name,
+                one.path_on_data_store,
+                one.mode,
+                one.path_on_compute,
+                one.overwrite,
+            )
+            known.setdefault(str(reference), reference)
+    return {
+        "script_params": {
+            "": [known.get(item, item) if isinstance(item, str) else item for item in arguments]
+        },
+        "inputs": list(known.values()),
+    }
+
+
+def _environment(run: RunConfiguration, workspace: Any) -> Environment:
+    from rechain.runconfig.environment import Environment
+
+    environment = run.environment
+    if isinstance(environment, Environment):
+        return environment
+    if environment is None:
+        raise UserErrorException("run_config.environment is None; give it an Environment.")
+    if workspace is None:
+        raise UserErrorException(
+            f"run_config.environment is {environment!r}, which is looked up when it is submitted; "
+            "give it what Environment.get(workspace, name) returns."
+        )
+    return environment.get_environment(workspace)  # type: ignore[no-any-return]
+
+
+def _image(run: RunConfiguration | None, environment: Environment) -> str | None:
+    """Return the image that is asked for: None for no container, "" for one of v1's own."""
+    docker = environment.docker
+    if not (docker.enabled or (run and run.docker and run.docker.use_docker)):
+        return None
+    if docker.base_dockerfile is not None or docker.build_context is not None:
+        raise NotBuiltError(
+            f"the environment {environment.name!r} is built from a Dockerfile, which is not built "
+            "yet. Leave docker.enabled and use_docker off to run without a container."
+        )
+    image = str(docker.base_image or "")
+    return "" if image.startswith("mcr.microsoft.com/azureml/") else image
+
+
+def _python(environment: Environment) -> dict[str, Any]:
+    """Return the parameters that say the environment's Python; also `python` and `notes`."""
+    python = environment.python
+    if python.user_managed_dependencies:
+        return {"user_managed": True, "python": python.interpreter_path, "notes": []}
+    from rechain.runconfig import curated
+    from rechain.runconfig.packages import base_name, is_python
+
+    conda = python.conda_dependencies
+    packages = [] if conda is None else list(conda.pip_packages)
+    chainer = [item for item in packages if base_name(item) == "chainer"]
+    exact = chainer[0].partition("==")[2].strip() if chainer else ""
+    if not exact:
+        raise NotBuiltError(
+            f"the environment {environment.name!r} has no chainer==VERSION among its pip "
+            "packages; others are not built yet. Add one of "
+            f"{', '.join(Chainer.get_supported_versions())}, or use a Python of yours with "
+            "python.user_managed_dependencies and python.interpreter_path."
+        )
+    # What v1 has with Chainer is the recipe's to choose: mpi4py 3.0.0 builds with no MPI of today.
+    framework = set(curated.content(f"AzureML-Chainer-{exact}-GPU")[2])
+    pins = [item for item in packages if item in framework and item.startswith(("mpi4py", "cupy"))]
+    others = [item for item in conda.conda_packages if not is_python(item)]
+    return {
+        "framework_version": exact,
+        "pip_packages": [item for item in packages if item not in (*pins, chainer[0])],
+        "conda_packages": [item for item in others if base_name(item) != "pip"],
+        "use_gpu": any(item.startswith("cupy") for item in pins),
+        "python": conda.get_python_version(),
+        "notes": [f"{item}, which v1 has with Chainer, is left to the recipe" for item in pins],
+    }
+
+
+def _distribution(run: RunConfiguration) -> Mpi | MpiConfiguration | None:
+    if run.communicator in (None, "None"):
+        return None
+    if run.communicator not in _MPI:
+        raise NotBuiltError(
+            f"run_config.communicator is {run.communicator!r}, which is not built yet: processes "
+            "speak MPI. Use distributed_job_config=MpiConfiguration(...)."
+        )
+    count = run.mpi.process_count_per_node
+    return Mpi(count) if run.communicator == "Mpi" else MpiConfiguration(count)

@@ -1,0 +1,121 @@
+"""The Chainer estimator."""
+
+from __future__ import annotations
+
+from rechain.estimator.base import _FrameworkBaseEstimator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import PathLike
+    from typing import Any
+
+    from rechain.estimator.distributed import Mpi
+    from rechain.runconfig import MpiConfiguration
+
+__all__ = ["Chainer"]
+
+
+class Chainer(_FrameworkBaseEstimator):
+    """A Chainer training: which script, with which arguments, in which environment.
+
+    The parameters are those of Azure ML's estimator of this name. Some of them ask for what
+    Rechain does not have yet; these raise `NotBuiltError`, which says what to do meanwhile.
+    Constructing an estimator looks at no file but a requirement file: the folder and the script
+    may come into being later, before the submission.
+
+    Args:
+        source_directory: folder with the training's files; a snapshot of it is what runs.
+        compute_target: where to run: "local", this machine; an `AmlCompute`, or its name.
+        vm_size: without `compute_target`: nodes of this size are made for this run alone.
+        vm_priority: "dedicated" or "lowpriority", which yields to dedicated runs on its nodes.
+        entry_script: the script, relative to `source_directory`. A notebook (`.ipynb`) runs
+            through papermill and is left in `outputs/` as it was executed.
+        script_params: the script's arguments: option to value. A flag has the value "", a list
+            is one option with several values. For a notebook: its parameters, by name.
+        node_count: number of nodes; more than 1 needs an `AmlCompute` or `vm_size`.
+        process_count_per_node: number of processes on each, with `distributed_backend`.
+        distributed_backend: "mpi"; `distributed_training` says the same and more.
+        distributed_training: `Mpi(process_count_per_node=...)`: the script runs in that many
+            processes on each node, which speak MPI.
+        use_gpu: True is not built yet.
+        use_docker: whether to run in a container. No container engine is used yet: True, the
+            default, leaves a note in the run.
+        custom_docker_base_image: not built yet.
+        custom_docker_image: not built yet.
+        image_registry_details: not built yet.
+        user_managed: whether to run with a Python of yours, as it is, instead of one that
+            Rechain provides with Chainer in it.
+        conda_packages: not built yet.
+        pip_packages: further requirements, such as "numpy==1.19.5".
+        conda_dependencies_file_path: old name of `conda_dependencies_file`.
+        pip_requirements_file_path: old name of `pip_requirements_file`.
+        conda_dependencies_file: not built yet.
+        pip_requirements_file: file with further requirements, relative to `source_directory`.
+        environment_variables: variables to set for the script. Values that are a
+            `rechain.job.variables.Secret`, or look like a secret by their name or as a URL with a
+            password, reach the script and are never written down.
+        environment_definition: an `Environment`, in place of all parameters about packages and
+            images: one with `chainer==...` among its pip packages, or a Python of yours.
+        inputs: data that the script finds by a variable: references into datastores, datasets.
+        source_directory_data_store: a datastore that the script finds by a variable. The source
+            folder does not go through it: nodes of this machine see it where it is.
+        shm_size: not built yet.
+        resume_from: a `DataPath` with what an earlier run left; the script gets its place as
+            `--resume-from`.
+        max_run_duration_seconds: after this time the run is stopped.
+        framework_version: Chainer's version, one of `get_supported_versions()`.
+        _enable_optimized_mode: not built yet.
+        _disable_validation: False checks the script when it is submitted, without ever stopping
+            it: undefined names and syntax, with ruff (`rechain[lint]`), and imports of packages
+            that the environment will not have. What is found is in the run's notes.
+        _show_lint_warnings: whether to log the former as warnings, too.
+        _show_package_warnings: whether to log the latter as warnings, too.
+
+    Raises:
+        UserErrorException: a value can never work, or (as `NotBuiltError`) not yet.
+        TrainingException: the parameters do not fit together.
+    """
+
+    FRAMEWORK_NAME = "Chainer"
+    DEFAULT_VERSION = "5.1.0"
+
+    def __init__(
+        self,
+        source_directory: str | PathLike[str],
+        *,
+        compute_target: Any = None,
+        vm_size: str | None = None,
+        vm_priority: str | None = None,
+        entry_script: str | PathLike[str] | None = None,
+        script_params: dict[Any, Any] | None = None,
+        node_count: int = 1,
+        process_count_per_node: int = 1,
+        distributed_backend: str | None = None,
+        distributed_training: Mpi | MpiConfiguration | None = None,
+        use_gpu: bool = False,
+        use_docker: bool = True,
+        custom_docker_base_image: str | None = None,
+        custom_docker_image: str | None = None,
+        image_registry_details: Any = None,
+        user_managed: bool = False,
+        conda_packages: list[str] | tuple[str, ...] | None = None,
+        pip_packages: list[str] | tuple[str, ...] | None = None,
+        conda_dependencies_file_path: str | PathLike[str] | None = None,
+        pip_requirements_file_path: str | PathLike[str] | None = None,
+        conda_dependencies_file: str | PathLike[str] | None = None,
+        pip_requirements_file: str | PathLike[str] | None = None,
+        environment_variables: dict[str, Any] | None = None,
+        environment_definition: Any = None,
+        inputs: list[Any] | None = None,
+        source_directory_data_store: Any = None,
+        shm_size: str | None = None,
+        resume_from: Any = None,
+        max_run_duration_seconds: float | None = None,
+        framework_version: str | None = None,
+        _enable_optimized_mode: bool = False,
+        _disable_validation: bool = True,
+        _show_lint_warnings: bool = False,
+        _show_package_warnings: bool = False,
+    ) -> None:
+        given = dict(locals())  # the parameters and self, nothing else being bound yet
+        super().__init__({n: v for n, v in given.items() if n not in ("self", "__class__")})

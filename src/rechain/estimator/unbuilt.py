@@ -1,0 +1,58 @@
+"""What an estimator can say, as in v1, and Rechain cannot run yet."""
+
+from __future__ import annotations
+
+from rechain.estimator.validation import is_notebook
+from rechain.exceptions import NotBuiltError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["refuse_unbuilt"]
+
+_GPU = "Run with use_gpu=False, or use user_managed=True with a Python that has CuPy."
+_IMAGE = (
+    "Run without it: Rechain provides the Python and the packages itself, or takes yours with "
+    "user_managed=True."
+)
+_CONDA = "Put what is on PyPI into pip_packages, or use user_managed=True with your conda Python."
+
+# The value that does not ask for it, and what to do meanwhile; the first is reported.
+_UNBUILT: dict[str, tuple[object, str]] = {
+    "use_gpu": (False, _GPU),
+    "custom_docker_image": (None, _IMAGE),
+    "custom_docker_base_image": (None, _IMAGE),
+    "image_registry_details": (None, _IMAGE),
+    "shm_size": (None, "Leave it out: without a container the script has all of /dev/shm."),
+    "conda_packages": (None, _CONDA),
+    "conda_dependencies_file": (None, _CONDA),
+    "conda_dependencies_file_path": (None, _CONDA),
+    "_enable_optimized_mode": (False, "Leave it out: environments are built once and kept."),
+}
+
+
+def refuse_unbuilt(given: dict[str, Any]) -> None:
+    """Refuse to run what Rechain cannot do yet.
+
+    Args:
+        given: every parameter of an estimator, checked.
+
+    Raises:
+        NotBuiltError: something is asked for that is not built; it says what to do meanwhile.
+    """
+    for name, (no_value, meanwhile) in _UNBUILT.items():
+        value = given[name]
+        if value != no_value and (value or no_value):
+            raise NotBuiltError(f"{name}={value!r} is not built yet. {meanwhile}")
+    if type(given["distributed_training"]).__name__ == "ParallelTaskConfiguration":
+        raise NotBuiltError(
+            "distributed_training=ParallelTaskConfiguration(...) is not built yet. Start one run "
+            "per task, or use Mpi(...)."
+        )
+    script = given["entry_script"]
+    if is_notebook(script) and (given["distributed_training"] or given["distributed_backend"]):
+        raise NotBuiltError(
+            f"entry_script is {script!r}; a notebook in several processes is not built yet. Write "
+            "it as a script with `jupyter nbconvert --to script`."
+        )

@@ -1,0 +1,180 @@
+"""Containers: which image an environment is, and how a run uses one."""
+
+from __future__ import annotations
+
+import enum
+
+from rechain.exceptions import UserErrorException
+from rechain.runconfig.container_registry import ContainerRegistry
+from rechain.runconfig.section import Field, Section, log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+__all__ = [
+    "DEFAULT_CPU_IMAGE",
+    "DEFAULT_GPU_IMAGE",
+    "DockerBuildContext",
+    "DockerConfiguration",
+    "DockerImagePlatform",
+    "DockerSection",
+]
+
+# v1's images (azureml-core 1.61).
+DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20251130.v1"
+DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04"
+
+_OLD = "use DockerConfiguration"
+
+
+class DockerConfiguration(Section):
+    """How a run uses a container.
+
+    Args:
+        use_docker: whether the run is in a container at all.
+        shared_volumes: whether folders of the host are shared with it.
+        arguments: further options for the container engine's `run`.
+        shm_size: size of `/dev/shm` in it, such as `2g`.
+    """
+
+    use_docker = Field(bool, False)
+    shared_volumes = Field(bool, True)
+    arguments = Field(list, list)
+    shm_size = Field(str, "2g")
+
+    def __init__(
+        self,
+        use_docker: bool = False,
+        shared_volumes: bool = True,
+        arguments: Sequence[str] = (),
+        shm_size: str | None = "2g",
+    ) -> None:
+        super().__init__(
+            use_docker=use_docker,
+            shared_volumes=shared_volumes,
+            arguments=list(arguments) if isinstance(arguments, (list, tuple)) else arguments,
+            shm_size=shm_size,
+        )
+
+
+class DockerBuildContext(Section):
+    """A folder that an image is built from.
+
+    Args:
+        location_type: an element of `DockerBuildContext.LocationType`, or its value.
+        location: where it is.
+        dockerfile_path: the Dockerfile, relative to it.
+    """
+
+    class LocationType(enum.Enum):
+        """Where build contexts can lie."""
+
+        Git = "git"
+        StorageAccount = "storageAccount"
+
+    location_type = Field((str, LocationType))
+    location = Field(str)
+    dockerfile_path = Field(str, "Dockerfile")
+
+    def __init__(
+        self,
+        location_type: LocationType | str | None = None,
+        location: str | None = None,
+        dockerfile_path: str = "Dockerfile",
+    ) -> None:
+        super().__init__(
+            location_type=_location_type(location_type),
+            location=location,
+            dockerfile_path=dockerfile_path,
+        )
+
+    @classmethod
+    def from_document(cls, document: Any, where: str = "") -> DockerBuildContext:
+        """Return the build context of a document.
+
+        Raises:
+            UserErrorException: it is no mapping, or a value is not what it must be.
+        """
+        kind = document.get("locationType") if hasattr(document, "keys") else None
+        rest = super().from_document(
+            {**document, "locationType": None} if kind is not None else document, where
+        )
+        rest.location_type = _location_type(kind)
+        return rest
+
+    def to_document(self) -> dict[str, Any]:
+        """Return its document."""
+        kind = _location_type(self.location_type)
+        return {**super().to_document(), "locationType": None if kind is None else kind.value}
+
+
+class DockerImagePlatform(Section):
+    """What an image runs on.
+
+    Attributes:
+        os: the operating system.
+        architecture: the processor's architecture, in Docker's words.
+    """
+
+    os = Field(str, "Linux")
+    architecture = Field(str, "amd64")
+
+
+class DockerSection(Section):
+    """The image of an environment: one of `base_image`, `base_dockerfile`, `build_context`.
+
+    Setting one of these resets the others.
+
+    Attributes:
+        enabled: deprecated in v1; `DockerConfiguration(use_docker=True)` says the same.
+        base_image: the image's name.
+        base_dockerfile: the text of a Dockerfile.
+        build_context: a `DockerBuildContext`.
+        shared_volumes: deprecated in v1, see `DockerConfiguration`.
+        shm_size: deprecated in v1, see `DockerConfiguration`.
+        arguments: deprecated in v1, see `DockerConfiguration`.
+        base_image_registry: the `ContainerRegistry` that the image comes from.
+        platform: a `DockerImagePlatform`.
+    """
+
+    enabled = Field(bool, False, old=f"{_OLD}(use_docker=...)")
+    base_image = Field(str, DEFAULT_CPU_IMAGE, absent=None)
+    base_dockerfile = Field(str)
+    build_context = Field(DockerBuildContext)
+    shared_volumes = Field(bool, True, old=f"{_OLD}(shared_volumes=...)")
+    shm_size = Field(str, "2g", absent=None, old=f"{_OLD}(shm_size=...)")
+    arguments = Field(list, list, old=f"{_OLD}(arguments=...)")
+    base_image_registry = Field(ContainerRegistry, ContainerRegistry)
+    platform = Field(DockerImagePlatform, DockerImagePlatform)
+
+    @property
+    def gpu_support(self) -> bool:
+        """True: whether there is a GPU is found out where the run is."""
+        return True
+
+    @gpu_support.setter
+    def gpu_support(self, value: bool) -> None:
+        log("INFO", "gpu_support has no effect: a GPU is used where there is one")
+
+    def _assigned(self, name: str, value: Any) -> None:
+        sources = ("base_image", "base_dockerfile", "build_context")
+        if name not in sources or value is None:
+            return
+        for other in sources:
+            if other != name and self.__dict__[other] is not None:
+                log("WARNING", f"an environment has one image: {name} replaces {other}")
+                self.__dict__[other] = None
+
+
+def _location_type(value: Any) -> DockerBuildContext.LocationType | None:
+    if value is None:
+        return None
+    try:
+        return DockerBuildContext.LocationType(value)
+    except ValueError:
+        names = ", ".join(repr(kind.value) for kind in DockerBuildContext.LocationType)
+        raise UserErrorException(
+            f"location_type is {value!r}; it must be one of {names}."
+        ) from None

@@ -1,0 +1,446 @@
+"""Compute targets of a workspace: v1's `ComputeTarget` and `AmlCompute`.
+
+An `AmlCompute` is a pool of virtual nodes of this machine. What a workspace keeps of it is its
+description, a JSON file; who waits for its nodes and who has them stands in the machine's queue
+(`supervisor/pool.py`), which all workspaces and users share.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from rechain.compute import sizes
+from rechain.exceptions import (
+    ComputeTargetException,
+    NotBuiltError,
+    TrainingException,
+    UserErrorException,
+)
+from rechain.record import jsonl
+from rechain.workspace.compute_status import AmlComputeStatus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rechain.workspace.run import Run
+    from rechain.workspace.workspace import Workspace
+
+    Targets = list["ComputeTarget"]
+
+__all__ = ["AmlCompute", "ComputeTarget", "pool_of"]
+
+_RESERVED = ("amlcompute", "local", "containerinstance")  # v1 keeps them for itself
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_PRIORITIES = ("dedicated", "lowpriority")
+
+
+class ComputeTarget:
+    """A compute target of a workspace, found by its name.
+
+    `ComputeTarget(workspace, name)` returns an object of the target's own class.
+
+    Args:
+        workspace: the workspace.
+        name: the target's name.
+
+    Attributes:
+        name: the target's name.
+        type: its kind, such as `AmlCompute`.
+        workspace: the workspace.
+
+    Raises:
+        ComputeTargetException: there is no such target.
+    """
+
+    type = "AmlCompute"
+    name: str
+    workspace: Workspace
+
+    def __new__(cls, workspace: Workspace, name: str) -> ComputeTarget:
+        """Look the target up."""
+        _read(workspace, name)
+        return super().__new__(AmlCompute if cls is ComputeTarget else cls)
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self.name = name
+
+    @staticmethod
+    def create(
+        workspace: Workspace, name: str, provisioning_configuration: _Provisioning
+    ) -> ComputeTarget:
+        """Make a target. It is there at once; one of the same name gets the new settings.
+
+        Args:
+            workspace: where it will belong.
+            name: its name. Pools of one name are one pool on this machine, whoever uses it.
+            provisioning_configuration: what `AmlCompute.provisioning_configuration` returned.
+
+        Raises:
+            UserErrorException: the name or the configuration cannot be one.
+            ComputeTargetException: its size is unknown, or differs from the existing target's.
+        """
+        _check_name(name)
+        if not isinstance(provisioning_configuration, _Provisioning):
+            raise UserErrorException(
+                f"provisioning_configuration is {provisioning_configuration!r}; it must be what "
+                "AmlCompute.provisioning_configuration(...) returns."
+            )
+        settings = provisioning_configuration.settings
+        if settings["vm_size"]:
+            settings["vm_size"] = sizes.find(settings["vm_size"]).name
+        path = workspace._paths.compute_target(name)
+        workspace._make()
+        document = {"schema": 1, "type": "AmlCompute", "created": time.time(), **settings}
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            new = jsonl.write_new(path, document)
+        except OSError as error:
+            raise ComputeTargetException(
+                f"the compute target {name!r} cannot be recorded in {workspace.path}: "
+                f"{error.strerror or error}"
+            ) from error
+        if not new:
+            before = _read(workspace, name)
+            for key in ("vm_size", "vm_priority"):
+                if before[key] != document[key]:
+                    raise ComputeTargetException(
+                        f"the compute target {name!r} exists with {key} {before[key]!r}, which "
+                        f"cannot become {document[key]!r}. Delete it first, or take another name."
+                    )
+            jsonl.write_atomic(path, {**document, "created": before["created"]})
+        return ComputeTarget(workspace, name)
+
+    @staticmethod
+    def attach(workspace: Workspace, name: str, attach_configuration: object) -> ComputeTarget:
+        """Refuse: machines elsewhere are not built yet."""
+        raise NotBuiltError(
+            f"attaching {name!r} is not built yet: a compute target is a pool of nodes of this "
+            "machine, made with ComputeTarget.create."
+        )
+
+    @staticmethod
+    def list(workspace: Workspace) -> Targets:
+        """Return the workspace's targets, by name."""
+        return [ComputeTarget(workspace, name) for name in _names(workspace)]
+
+    def __getnewargs__(self) -> tuple[Workspace, str]:
+        return self.workspace, self.name
+
+    def refresh_state(self) -> None:
+        """Do nothing: every answer is read when asked."""
+
+    @property
+    def provisioning_state(self) -> str:
+        """v1's state of the target itself: it is there as soon as it is made."""
+        return "Succeeded"
+
+    def wait_for_completion(
+        self,
+        show_output: bool = False,
+        min_node_count: int | None = None,
+        timeout_in_minutes: float = 25,
+        is_delete_operation: bool = False,
+    ) -> None:
+        """Return: there is nothing to wait for.
+
+        Args:
+            show_output: whether to say so.
+            min_node_count: accepted for v1's sake, like the others.
+            timeout_in_minutes: see `min_node_count`.
+            is_delete_operation: see `min_node_count`.
+        """
+        if show_output:
+            print("Succeeded: the nodes are part of this machine.", flush=True)
+
+    def delete(self) -> None:
+        """Take the target out of the workspace; runs that wait for its nodes still get them.
+
+        Raises:
+            ComputeTargetException: it is not there any more.
+        """
+        try:
+            os.unlink(self.workspace._paths.compute_target(self.name))
+        except FileNotFoundError:
+            raise _absent(self.workspace, self.name) from None
+
+    def detach(self) -> None:
+        """Do what `delete` does."""
+        self.delete()
+
+    def serialize(self) -> dict[str, Any]:
+        """Return the target as plain data."""
+        return {"name": self.name, **_read(self.workspace, self.name)}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(workspace={self.workspace!r}, name={self.name!r})"
+
+
+class AmlCompute(ComputeTarget):
+    """A pool of virtual nodes of this machine; see `ComputeTarget`."""
+
+    @staticmethod
+    def provisioning_configuration(
+        vm_size: str = "",
+        vm_priority: str = "dedicated",
+        min_nodes: int = 0,
+        max_nodes: int | None = None,
+        idle_seconds_before_scaledown: int = 1800,
+        admin_username: str | None = None,
+        admin_user_password: str | None = None,
+        admin_user_ssh_key: str | None = None,
+        vnet_resourcegroup_name: str | None = None,
+        vnet_name: str | None = None,
+        subnet_name: str | None = None,
+        tags: dict[str, str] | None = None,
+        description: str | None = None,
+        remote_login_port_public_access: str = "NotSpecified",
+        identity_type: str | None = None,
+        identity_id: list[str] | None = None,
+        location: str | None = None,
+        enable_node_public_ip: bool = True,
+    ) -> _Provisioning:
+        """Describe a pool.
+
+        Args:
+            vm_size: Azure's name of the size that each node is limited to; without one a node has
+                no limits.
+            vm_priority: `dedicated`, or `lowpriority`: such runs yield to dedicated ones.
+            min_nodes: recorded; a virtual node that is idle costs nothing.
+            max_nodes: how many nodes there are.
+            idle_seconds_before_scaledown: recorded.
+            admin_username: not used, like all that follows but `tags` and `description`: nobody
+                logs in to a virtual node, and it has no network of its own.
+            admin_user_password: not used, and not recorded.
+            admin_user_ssh_key: not used.
+            vnet_resourcegroup_name: not used.
+            vnet_name: not used.
+            subnet_name: not used.
+            tags: recorded.
+            description: recorded.
+            remote_login_port_public_access: not used.
+            identity_type: not used.
+            identity_id: not used.
+            location: not used.
+            enable_node_public_ip: not used.
+
+        Raises:
+            ComputeTargetException: the numbers of nodes make no pool, or the priority is none.
+        """
+        for name, count in (("min_nodes", min_nodes), ("max_nodes", max_nodes)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+                hint = " It says how many nodes the pool has." if count is None else ""
+                raise ComputeTargetException(f"{name} is {count!r}; it must be 0 or more.{hint}")
+        if max_nodes is not None and max_nodes < min_nodes:
+            raise ComputeTargetException(
+                f"max_nodes is {max_nodes}, which is less than min_nodes, {min_nodes}."
+            )
+        if vm_priority not in _PRIORITIES:
+            raise ComputeTargetException(
+                f"vm_priority is {vm_priority!r}; it must be one of {', '.join(_PRIORITIES)}."
+            )
+        return _Provisioning(
+            vm_size=vm_size,
+            vm_priority=vm_priority,
+            min_nodes=min_nodes,
+            max_nodes=max_nodes,
+            idle_seconds_before_scaledown=idle_seconds_before_scaledown,
+            tags=tags or {},
+            description=description,
+        )
+
+    @property
+    def vm_size(self) -> str:
+        """The size of its nodes; empty if they have no limits."""
+        return str(_read(self.workspace, self.name)["vm_size"])
+
+    @property
+    def vm_priority(self) -> str:
+        """`dedicated` or `lowpriority`."""
+        return str(_read(self.workspace, self.name)["vm_priority"])
+
+    @staticmethod
+    def supported_vmsizes(workspace: Workspace, location: str | None = None) -> list[Any]:
+        """Return the sizes that are known here.
+
+        Args:
+            workspace: accepted for v1's sake, like `location`.
+            location: see `workspace`.
+        """
+        return [
+            {
+                "name": size.name,
+                "vCPUs": size.cpus,
+                "gpus": size.gpus,
+                "memoryGB": size.memory_gib,
+            }
+            for size in sizes.known()
+        ]
+
+    def update(
+        self,
+        min_nodes: int | None = None,
+        max_nodes: int | None = None,
+        idle_seconds_before_scaledown: int | None = None,
+    ) -> None:
+        """Change the number of nodes, for runs that are submitted from now on.
+
+        Args:
+            min_nodes: see `provisioning_configuration`; as it was if left out.
+            max_nodes: the same.
+            idle_seconds_before_scaledown: the same.
+
+        Raises:
+            ComputeTargetException: the numbers make no pool.
+        """
+        before = _read(self.workspace, self.name)
+        given: dict[str, Any] = {
+            "min_nodes": min_nodes,
+            "max_nodes": max_nodes,
+            "idle_seconds_before_scaledown": idle_seconds_before_scaledown,
+        }
+        changed: dict[str, Any] = {
+            name: before[name] if new is None else new for name, new in given.items()
+        }
+        settings = AmlCompute.provisioning_configuration(**changed).settings
+        kept = {name: settings[name] for name in given}
+        path = self.workspace._paths.compute_target(self.name)
+        jsonl.write_atomic(path, {**before, **kept})
+
+    def get_status(self) -> AmlComputeStatus:
+        """Return how many of its nodes are busy, and with what they were made."""
+        from rechain.supervisor import pool
+
+        tickets = pool.tickets(self.name)
+        return AmlComputeStatus(_read(self.workspace, self.name), tickets)
+
+    def list_nodes(self) -> list[dict[str, Any]]:
+        """Return its busy nodes, each with the run that it works for."""
+        from rechain.supervisor import pool
+
+        return [
+            {"nodeId": f"{ticket.run_id}-{number}", "nodeState": "running", "runId": ticket.run_id}
+            for ticket in pool.tickets(self.name)
+            if ticket.running
+            for number in range(ticket.nodes)
+        ]
+
+    def get_active_runs(self) -> Any:
+        """Yield the runs of this workspace that wait for its nodes or have them."""
+        from rechain.supervisor import pool
+
+        mine = {run.id: run for run in self.workspace.get_runs() if _on(run, self.name)}
+        for ticket in pool.tickets(self.name):
+            if ticket.run_id in mine:
+                yield mine[ticket.run_id]
+
+
+class _Provisioning:
+    """What a pool is to be made like."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+
+def pool_of(
+    workspace: Workspace,
+    target: object,
+    *,
+    vm_size: str | None,
+    vm_priority: str | None,
+    node_count: int,
+) -> dict[str, Any]:
+    """Return the `pool` of a job, as docs/run-folder.md describes it.
+
+    Args:
+        workspace: where the target is looked up.
+        target: a target or the name of one; None for a pool that is the run's own.
+        vm_size: the size of the nodes of the run's own pool.
+        vm_priority: the run's priority; that of the target if left out.
+        node_count: how many nodes the run takes.
+
+    Raises:
+        ComputeTargetException: there is no such target or no such size.
+        TrainingException: it has fewer nodes than the run takes.
+    """
+    if target in (None, "amlcompute"):
+        if not vm_size:
+            raise TrainingException(
+                "compute_target is 'amlcompute', a pool made for the run alone: give vm_size, the "
+                "size of its nodes."
+            )
+        settings: dict[str, Any] = {
+            "vm_size": vm_size,
+            "vm_priority": "dedicated",
+            "max_nodes": node_count,
+        }
+        name = None
+    else:
+        name = target if isinstance(target, str) else str(getattr(target, "name", target))
+        settings = _read(workspace, name)
+    if node_count > settings["max_nodes"]:
+        raise TrainingException(
+            f"node_count is {node_count}, and the compute target {name!r} has "
+            f"{settings['max_nodes']} nodes (max_nodes)."
+        )
+    size = sizes.find(settings["vm_size"]) if settings["vm_size"] else None
+    return {
+        "name": name,
+        "vm_size": size.name if size else None,
+        "max_nodes": settings["max_nodes"],
+        "priority": vm_priority or settings["vm_priority"],
+        "cpus": size.cpus if size else None,
+        "memory_gib": size.memory_gib if size else None,
+        "gpus": size.gpus if size else 0,
+    }
+
+
+def _on(run: Run, name: str) -> bool:
+    return (run._job.get("pool") or {}).get("name") == name
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UserErrorException(
+            f"name is {name!r}; a compute target's name is at most 64 letters, digits, '-' and "
+            "'_', and begins with a letter."
+        )
+    if name.lower() in _RESERVED:
+        raise UserErrorException(
+            f"name is {name!r}, which means something else already; take another name."
+        )
+
+
+def _names(workspace: Workspace) -> list[str]:
+    try:
+        found = os.listdir(workspace._paths.compute)
+    except FileNotFoundError:
+        return []
+    return sorted(name[:-5] for name in found if name.endswith(".json"))
+
+
+def _read(workspace: Workspace, name: str) -> dict[str, Any]:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _absent(workspace, name)
+    path = workspace._paths.compute_target(name)
+    try:
+        settings: dict[str, Any] = jsonl.read(path)
+    except FileNotFoundError:
+        raise _absent(workspace, name) from None
+    except (OSError, ValueError) as error:
+        raise ComputeTargetException(
+            f"the compute target {name!r} cannot be read: {error}. Restore that file, or remove "
+            "it and make the target again."
+        ) from error
+    return settings
+
+
+def _absent(workspace: Workspace, name: object) -> ComputeTargetException:
+    names = ", ".join(["local", *_names(workspace)])
+    return ComputeTargetException(
+        f"ComputeTargetNotFound: there is no compute target {name!r} in the workspace "
+        f"{workspace.path}; there is: {names}. ComputeTarget.create makes one."
+    )
