@@ -1,0 +1,109 @@
+"""The command `rechain`. One file per verb, imported when the verb is used."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+
+from rechain import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["main"]
+
+# In the order a person meets them.
+_VERBS = ("run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "reindex")
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        import importlib
+
+        module = importlib.import_module(f"rechain.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="rechain %(version)s")
+def cli() -> None:
+    """Run Chainer trainings, recorded and reproducible, on the machine you have."""
+
+
+def main() -> NoReturn:
+    """Run the command line; never returns.
+
+    Exit codes: those of `rechain run` are described there; elsewhere 0, 1 (`Error: ...`) or 2
+    (wrong usage).
+    """
+    _open_closed_streams()
+    running = sys.argv[1:2] == ["run"]
+    if not running:
+        # `rechain runs | head` ends like `ls | head`. With `run` there is a run to wait for.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # Names of files need not be text, nor text be in the terminal's encoding.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = _invoke(running)
+    finally:
+        _forget_broken_pipes()
+    events = sys.modules.get("rechain.record.events")
+    if events is not None:
+        events.leave_watches_behind()
+    os._exit(code)  # taking the interpreter apart would cost as much as starting it
+
+
+def _invoke(running: bool) -> int:
+    from rechain.exceptions import AzureMLException
+
+    # 125 tells our failures from a script's own, but only `run` has a script.
+    failure = 125 if running else 1
+    try:
+        code = cli.main(prog_name="rechain", standalone_mode=False)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return 125 if running else error.exit_code
+    except click.Abort:
+        click.echo("Aborted.", err=True)
+        return 130 if running else 1
+    except AzureMLException as error:
+        click.echo(f"Error: {error.message}", err=True)
+        return failure
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        click.echo("Error: this is a fault of Rechain; please report it.", err=True)
+        return failure
+    return code if isinstance(code, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Have all three standard streams, also where cron or a daemon closed some."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
+def _forget_broken_pipes() -> None:
+    """Keep Python from complaining at its exit that nobody reads any more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

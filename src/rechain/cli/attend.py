@@ -1,0 +1,143 @@
+"""Attend a run from its start to its end: its output, the keyboard, its conclusion."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from rechain.cli.shared import colored, duration, printable, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rechain.workspace import Run
+
+__all__ = ["Attendant"]
+
+
+class Attendant:
+    """Waits for a run in the foreground.
+
+    Within `with`, Ctrl-C and SIGTERM end what is being submitted; once there is a run they cancel
+    it, and a second one kills it.
+
+    Args:
+        as_json: print one JSON object at the end, on stdout, and all else on stderr.
+        quiet: print nothing but the script's own output.
+    """
+
+    def __init__(self, as_json: bool, quiet: bool) -> None:
+        self.run: Run | None = None
+        self._as_json = as_json
+        self._quiet = quiet
+        self._signal = 0  # the first that came
+        self._before: dict[int, Any] = {}
+        self._ends: dict[int, bytes] = {}  # the last byte written to each descriptor
+
+    def __enter__(self) -> Attendant:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _: object) -> None:
+        from rechain.record.requests import ask_to_stop
+
+        if self.run is None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(128 + number)
+        ask_to_stop(self.run._paths, at_once=bool(self._signal))
+        if number == signal.SIGINT and not self._signal:
+            write(2, b"\ncanceling; Ctrl-C again kills it at once\n")
+            self._ends[2] = b"\n"
+        self._signal = self._signal or number
+
+    def follow(self) -> None:
+        """Copy the run's output to ours until the run ends.
+
+        If nobody reads it any more, the run goes on: its output is in its folder.
+        """
+        from rechain.record.follow import follow
+
+        assert self.run is not None
+        descriptors = {"prepare": 2, "queued": 2, "out": 2 if self._as_json else 1, "err": 2}
+        for stream, chunk in follow(self.run._paths, self.run._reconcile):
+            if stream == "queued" and not self._as_json:
+                self._say_why()
+            descriptor = descriptors[stream]
+            if write(descriptor, chunk):
+                self._ends[descriptor] = chunk[-1:]
+                if os.isatty(descriptor):
+                    self._ends[2] = chunk[-1:]  # both are on one screen
+
+    def _say_why(self) -> None:
+        """Say why the run waits."""
+        from rechain.workspace.details import nodes_in_words
+
+        assert self.run is not None
+        for text in nodes_in_words(self.run):
+            self.say(colored(printable(text), "dim", err=True))
+
+    def conclude(self) -> int:
+        """Say how the run ended; return the exit code."""
+        from rechain.record.causes import CAUSES
+        from rechain.workspace.details import describe, hint
+
+        assert self.run is not None
+        state = self.run._state()
+        end = state.end
+        assert end is not None
+        assert state.last is not None
+        cause = CAUSES[end["cause"]]
+        code = cause.exit_code
+        if code is None:
+            code = end["exit_code"] if end["exit_code"] is not None else 128 + end["signal"]
+        if cause.code == "canceled" and self._signal:
+            code = 128 + self._signal
+        seconds = end["t"] - (state.last.started or end["t"])
+        if self._as_json:
+            import json
+
+            document = {
+                "run_id": self.run.id,
+                "status": state.status,
+                "cause": cause.code,
+                "message": end["message"],
+                "detail": end.get("detail", ""),
+                "hint": hint(end),
+                "exit_code": code,
+                "seconds": round(seconds, 3),
+                "folder": self.run.folder,
+                "metrics": self.run.get_metrics(),
+            }
+            write(1, f"{json.dumps(document)}\n".encode())
+        elif not self._quiet:
+            if self._ends.get(2, b"\n") != b"\n":
+                write(2, b"\n")
+            for note in state.last.notes:
+                self.say(colored(f"note: {note}", "dim", err=True))
+            color = {"Completed": "green", "Canceled": "yellow"}.get(state.status, "red")
+            self.say(f"{colored(describe(end), color, err=True)} after {duration(seconds)}")
+            if end.get("rank"):  # what rank 0 said stands above already
+                for line in end.get("tail") or ():
+                    self.say(f"  [{end['rank']}] {printable(line)}")
+            # What the script itself said of its end stands right above.
+            detail = "" if cause.code == "user_error" else end.get("detail", "")
+            for text in (detail, hint(end)):
+                if text and cause.code != "completed":
+                    self.say(f"  {printable(text)}")
+            folder = printable(os.path.relpath(self.run.folder))
+            self.say(colored(f"  {folder}", "dim", err=True))
+        return code
+
+    def say(self, line: str) -> None:
+        """Print a line of our own, unless told to be quiet."""
+        if not self._quiet:
+            encoding = sys.stderr.encoding or "utf-8"
+            write(2, f"{line}\n".encode(encoding, "backslashreplace"))

@@ -1,0 +1,30 @@
+"""`rechain cancel`: end runs."""
+
+from __future__ import annotations
+
+import click
+
+from rechain.cli.shared import find_run
+
+__all__ = ["command"]
+
+
+@click.command("cancel", short_help="End runs.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--kill", is_flag=True, help="Without the grace period.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Until they have ended.")
+def command(runs: tuple[str, ...], kill: bool, wait: bool) -> None:
+    """End each RUN: SIGTERM, a grace period, SIGKILL, to every process of it."""
+    from rechain.record.causes import TERMINAL
+    from rechain.record.follow import follow
+    from rechain.record.requests import ask_to_stop
+
+    found = [find_run(run) for run in runs]
+    for run in found:
+        if run.get_status() not in TERMINAL:
+            ask_to_stop(run._paths, at_once=kill)
+    for run in found:
+        if wait:
+            for _ in follow(run._paths, run._reconcile, output=False):
+                pass
+        click.echo(f"{run.id}  {run.cause or run.get_status()}")

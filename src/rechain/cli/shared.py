@@ -1,0 +1,129 @@
+"""What several verbs need: which workspace, which run, how to say a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rechain.workspace import Run, Workspace
+
+__all__ = [
+    "RUN",
+    "age",
+    "colored",
+    "duration",
+    "find_run",
+    "fit",
+    "printable",
+    "width",
+    "workspace",
+    "write",
+]
+
+RUN = click.argument("run", metavar="[RUN]", default="latest")
+
+_COLORS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1", "cyan": "36"}
+
+
+def workspace() -> Workspace:
+    """Return the workspace of the current folder."""
+    from rechain.workspace.workspace import Workspace
+
+    return Workspace.local()
+
+
+def find_run(name: str) -> Run:
+    """Return the run a user means: an id, the beginning of one or of its last part, `latest`.
+
+    Raises:
+        UserErrorException: there is no such run, or more than one.
+    """
+    from rechain.exceptions import UserErrorException
+
+    here = workspace()
+    if name != "latest":
+        return here.get_run(name)
+    for run in here.get_runs():
+        return run
+    raise UserErrorException(f"there is no run yet in the workspace {here.path}")
+
+
+def colored(text: str, color: str, *, err: bool = False) -> str:
+    """Return the text in a color if it goes to a terminal that wants colors."""
+    stream = sys.stderr if err else sys.stdout
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or not stream.isatty():
+        return text
+    return f"\033[{_COLORS[color]}m{text}\033[0m"
+
+
+def printable(text: object) -> str:
+    """Return text as it can be shown in one line: what a terminal would act upon is escaped."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in shown
+    )
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(
+        0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text
+    )
+
+
+def fit(text: str, columns: int) -> str:
+    """Return a text padded, or cut with an ellipsis, to a number of columns."""
+    if width(text) > columns:
+        while text and width(text) >= columns:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (columns - width(text))
+
+
+def write(descriptor: int, data: bytes) -> bool:
+    """Write all of it to a descriptor; False if nobody reads there any more."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:  # a closed pipe, or a terminal that is gone
+        return False
+    return True
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time as a person says it: `0.04 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    seconds = round(seconds)
+    if seconds < 3600:
+        large, small = f"{seconds // 60} min", f"{seconds % 60} s"
+    else:
+        large, small = f"{seconds // 3600} h", f"{seconds % 3600 // 60} min"
+    return large if small.startswith("0 ") else f"{large} {small}"
+
+
+def age(seconds: float) -> str:
+    """Return how long ago something was, roughly."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return "just now" if seconds < 10 else f"{seconds:.0f} s ago"

@@ -1,0 +1,104 @@
+"""`rechain show`: all about one run."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from rechain.cli.shared import RUN, colored, duration, find_run, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rechain.workspace import Run
+
+__all__ = ["command"]
+
+
+@click.command("show", short_help="Show one run.")
+@RUN
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(run: str, as_json: bool) -> None:
+    """Show what is known of RUN: an id, the beginning of one, or `latest`, the default."""
+    import shlex
+
+    from rechain.workspace.details import describe, hint, nodes_in_words
+
+    found = find_run(run)
+    if as_json:
+        import json
+
+        details = {"folder": found.folder, "cause": found.cause, **found.get_details()}
+        click.echo(json.dumps(details, indent=2))
+        return
+    state = found._state()
+    job = found._job
+    rows = [("run", found.id), ("status", state.status)]
+    if state.end:
+        rows.append(("cause", describe(state.end)))
+        if state.end["cause"] != "completed":
+            rows += [("", text) for text in (state.end.get("detail"), hint(state.end)) if text]
+    rows.append(("command", shlex.join(job["command"])))
+    rows.append(("source", job["source"]["directory"]))
+    rows.append(("environment", _environment(found)))
+    rows += [("ranks", text) for text in _ranks(found)]
+    rows += [("nodes", text) for text in nodes_in_words(found)]
+    if job["limits"]["seconds"] is not None:
+        rows.append(("time limit", duration(job["limits"]["seconds"])))
+    submitted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job["submitted"]["time"]))
+    rows.append(("submitted", f"{submitted} by {job['submitted']['user']}"))
+    last = state.last
+    if len(state.attempts) > 1:
+        rows += [
+            (f"attempt {attempt.number}", describe(attempt.end) if attempt.end else attempt.state)
+            for attempt in state.attempts
+        ]
+    if last and last.started:
+        until = state.end["t"] if state.end else time.time()
+        rows.append(("took", duration(until - last.started)))
+    if state.end and state.end.get("leftover"):
+        rows.append(("ended", f"{state.end['leftover']} processes the script had left behind"))
+    rows += [("variable", f"{name}={value}") for name, value in job["variables"].items()]
+    rows += [("variable", f"{name} (not recorded)") for name in job["secrets"]]
+    rows += [("tag", f"{name}={value}") for name, value in found.tags.items()]
+    rows += [("property", f"{name}={value}") for name, value in found.properties.items()]
+    rows += [("note", note) for attempt in state.attempts for note in attempt.notes]
+    rows.append(("folder", found.folder))
+    for name, text in rows:
+        click.echo(f"{colored(name.ljust(12), 'dim')} {printable(text)}")
+    tail = (state.end or {}).get("tail") or []
+    for line in tail if len(tail) > 1 else []:
+        click.echo(colored(f"  | {printable(line)}", "dim"))
+
+
+def _ranks(run: Run) -> list[str]:
+    from rechain.workspace.details import ranks_in_words
+
+    mpi = (_lock(run) or {}).get("mpi")
+    names = {"openmpi": "Open MPI", "mpich": "MPICH", "impi": "Intel MPI"}
+    by = f", {names[mpi['family']]} {mpi['version']} ({mpi['mpiexec']})" if mpi else ""
+    return [text + by for text in ranks_in_words(run._job["distribution"])]
+
+
+def _lock(run: Run) -> dict[str, Any] | None:
+    from rechain.record import jsonl
+
+    try:
+        lock: dict[str, Any] = jsonl.read(run._paths.lock)
+    except (OSError, ValueError):
+        return None
+    return lock
+
+
+def _environment(run: Run) -> str:
+    lock = _lock(run)
+    if lock is None:
+        wanted = run._job["environment"]
+        return f"{wanted.get('recipe') or wanted['kind']} (not resolved)"
+    interpreter = lock["interpreter"]
+    version = f"Python {interpreter['version']}" if interpreter.get("version") else "Python"
+    if lock["kind"] == "user-managed":
+        return f"user-managed: {version}, {interpreter['path']}"
+    return f"{lock['recipe']}, {version}, {len(lock['packages'])} packages"
