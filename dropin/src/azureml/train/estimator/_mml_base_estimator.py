@@ -1,0 +1,7 @@
+"""v1's `azureml.train.estimator._mml_base_estimator`."""
+
+from __future__ import annotations
+
+from rechain.estimator import MMLBaseEstimator
+
+__all__ = ["MMLBaseEstimator"]

@@ -1,0 +1,11 @@
+"""v1's `azureml.train.hyperdrive.run`."""
+
+from __future__ import annotations
+
+from rechain.planned import planned
+
+_MEANWHILE = "Submit one run for each set of parameters, in a loop, and compare their metrics."
+
+HyperDriveRun = planned(__name__, "HyperDriveRun", _MEANWHILE)
+
+__all__ = ["HyperDriveRun"]

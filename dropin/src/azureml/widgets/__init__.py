@@ -1,0 +1,7 @@
+"""v1's `azureml.widgets`."""
+
+from __future__ import annotations
+
+from rechain.workspace.notices import RunDetails
+
+__all__ = ["RunDetails"]
