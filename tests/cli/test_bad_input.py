@@ -1,0 +1,107 @@
+"""Bad input to `rechain run`: exit 125, one clear error, no workspace made."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytestmark = pytest.mark.fast
+
+BAD = {
+    "no script": (["nope.py"], "entry_script is 'nope.py', and there is no such file in"),
+    "no folder": (["nope/train.py"], "nope', which is not a folder."),
+    "folder alone": (["code"], "code is a folder: name the script in it as well"),
+    "script outside": (["code", "../x.py"], "'../x.py', which is not inside source_directory"),
+    "nothing": ([], "Missing argument 'SCRIPT | FOLDER SCRIPT'"),
+    "empty": ([""], "entry_script is missing"),
+    "option": (["--user-mangaed", "code/train.py"], "Did you mean '--user-managed'?"),
+    "version": (["--framework-version", "9.9", "code/train.py"], "framework_version is '9.9'"),
+    "target": (
+        ["--user-managed", "--target", "moon", "code/train.py"],
+        "there is no compute target 'moon'",
+    ),
+    "experiment": (
+        ["--user-managed", "-e", "a b", "code/train.py"],
+        "name='a b': an experiment's",
+    ),
+    "env": (["--env", "=x", "code/train.py"], "'=x' is not NAME=VALUE"),
+    "env not set": (["--env", "NOT_SET", "code/train.py"], "'NOT_SET' has no value (use NOT_SET="),
+    "env ours": (["--env", "RECHAIN_X=1", "code/train.py"], "sets RECHAIN_X"),
+    "tag": (["--tag", "x", "code/train.py"], "'x' has no value (use x=VALUE)"),
+    "pip": (["--user-managed", "--pip", "numpy", "code/train.py"], "user_managed=True means that"),
+    "notebook": (
+        ["--user-managed", "-n", "2", "code/x.ipynb"],
+        "a notebook in several processes is not built yet",
+    ),
+    "python": (
+        ["--framework-version", "7.0.0", "--python", "9", "code/train.py"],
+        "python='9' is",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_one_clear_error(rechain, train, home, case) -> None:
+    (home / "code" / "x.ipynb").write_text("{}")
+    arguments, says = BAD[case]
+    done = rechain("run", *arguments)
+    assert done.returncode == 125
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert says in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not os.path.exists(".rechain")
+
+
+def test_a_workspace_that_cannot_be_written(run, small_disk, monkeypatch) -> None:
+    import subprocess
+
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    monkeypatch.setenv("RECHAIN_HOME", str(small_disk / "ws"))
+    done = run()
+    assert done.returncode == 125
+    assert done.stderr.startswith(
+        f"Error: the workspace {small_disk}/ws cannot be made: Read-only"
+    )
+    assert "RECHAIN_HOME" in done.stderr
+
+
+def test_a_workspace_that_is_a_file(run, home, monkeypatch) -> None:
+    (home / "file").touch()
+    monkeypatch.setenv("RECHAIN_HOME", str(home / "file"))
+    done = run()
+    assert done.returncode == 125
+    assert done.stderr.startswith(f"Error: the workspace {home}/file cannot be made: ")
+
+
+def test_a_full_disk(run, small_disk, monkeypatch) -> None:
+    monkeypatch.setenv("RECHAIN_HOME", str(small_disk / "ws"))
+    with open("code/data.bin", "wb") as file:
+        file.write(os.urandom(5 << 20))
+    done = run()
+    assert done.returncode == 125
+    assert "data.bin cannot be stored in" in done.stderr
+    assert "No space left on device" in done.stderr
+
+
+def test_a_folder_that_is_too_large(run, monkeypatch) -> None:
+    monkeypatch.setenv("RECHAIN_SNAPSHOT_MAX_FILES", "1")
+    with open("code/more.txt", "w"):
+        pass
+    done = run()
+    assert done.returncode == 125
+    assert done.stderr.startswith("Error: The source folder ")
+    assert "is too large for a snapshot" in done.stderr
+
+
+def test_a_current_folder_that_is_gone(home) -> None:
+    import subprocess
+    import sysconfig
+
+    command = f"mkdir d && cd d && rmdir ../d && {sysconfig.get_path('scripts')}/rechain runs"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("Error: the current folder")

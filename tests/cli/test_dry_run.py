@@ -1,0 +1,97 @@
+"""`--dry-run`: plans, held still by the files in `golden/`; nothing is written.
+
+`RECHAIN_GOLDEN=write pytest tests/cli/test_dry_run.py` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import rechain as package
+
+pytestmark = pytest.mark.fast
+
+GOLDEN = Path(__file__).parent / "golden"
+
+PLANS = {
+    "plain": ["--user-managed", "code/train.py"],
+    "arguments": ["--user-managed", "code/train.py", "--epochs", "3", "a b", "", "$HOME"],
+    "folder": ["--user-managed", "code", "sub/other.py"],
+    "everything": [
+        "--user-managed", "--python", "python3.8", "-e", "digits", "--time-limit", "1h30m",
+        "--grace", "1m", "--env", "COLOR=deep red", "--env", "API_TOKEN=hunter2",
+        "--tag", "phase=1", "code/train.py",
+    ],
+    "managed": ["--framework-version", "7.0.0", "code/train.py"],
+    "managed-with-packages": [
+        "--framework-version", "7.8.1", "--python", "3.8", "--pip", "scipy", "--pip", "tqdm>=4",
+        "code/train.py",
+    ],
+}  # fmt: skip
+
+
+def normal(text: str, home: Path) -> str:
+    """Replace what differs from machine to machine and from run to run."""
+    for path, name in (
+        (str(home), "HERE"),
+        (os.path.dirname(package.__file__), "RECHAIN"),
+        (sys.executable, "PYTHON"),
+    ):
+        text = text.replace(path, name)
+    text = re.sub(r"_\d{10}_[0-9a-f]{8}", "_SECONDS_HEX", text)
+    return re.sub(r"[0-9a-f]{64}", "DIGEST", text)
+
+
+def hold(name: str, text: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("RECHAIN_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.fixture
+def plan(rechain, train, home):
+    train("")
+    (home / "code" / "sub").mkdir()
+    (home / "code" / "sub" / "other.py").touch()
+
+    def call(*arguments: str) -> str:
+        before = sorted(home.parent.rglob("*"))
+        done = rechain("run", "--dry-run", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert sorted(home.parent.rglob("*")) == before
+        return normal(done.stdout, home)
+
+    return call
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_for_people(plan, name) -> None:
+    hold(f"{name}.txt", plan(*PLANS[name]))
+
+
+@pytest.mark.parametrize("name", ["plain", "everything", "managed-with-packages"])
+def test_for_programs(plan, name) -> None:
+    text = plan("--json", *PLANS[name])
+    json.loads(text)
+    hold(f"{name}.json.txt", text)
+
+
+def test_no_secret_is_shown(plan) -> None:
+    assert "hunter2" not in plan(*PLANS["everything"])
+    assert "hunter2" not in plan("--json", *PLANS["everything"])
+
+
+def test_a_plan_in_a_workspace_changes_nothing_in_it(run, plan) -> None:
+    run()
+    plan(*PLANS["plain"])
+
+
+def test_a_bad_plan_is_an_error(rechain, home) -> None:
+    assert rechain("run", "--dry-run", "nope.py").returncode == 125

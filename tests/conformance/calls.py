@@ -1,0 +1,139 @@
+"""Constructor calls: for each parameter values that are right, wrong, and wrong with others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+Call = dict[str, Any]
+
+
+def obj(kind: str, **given: Any) -> dict[str, Any]:
+    return {"!": kind, **given}
+
+
+POOL = obj("AmlCompute", name="gpu-cluster")
+
+# What v1 takes, or refuses with an exception of its own.
+VALUES: dict[str, list[Any]] = {
+    "source_directory": [".", "", "sub"],
+    "compute_target": ["local", "cpu-cluster", POOL, None, ""],
+    "vm_size": ["STANDARD_NC6", None, ""],
+    "vm_priority": ["dedicated", "lowpriority", None],
+    "entry_script": ["train.py", None, "notebook.ipynb", "Notebook.IPYNB", "sub/x.py"],
+    "script_params": [
+        {}, None, {"--a": 1, "--b": 1.5, "--c": "a b"}, {"--flag": "", "--x": None, "": "here"},
+        {"--t": True, "--f": False}, {"--l": [1, "a", None, ""], "--n": ["x y", [1, 2]]},
+        {"--e": [], "--s": " ", "--zero": 0}, {"--u": "é", "--neg": -1},
+        {"--d": obj("DataReference", data_reference_name="mnist", path_on_datastore="m")},
+        {"--s": obj("Datastore")},
+    ],
+    "node_count": [1, 2, 4, 0, -1],
+    "process_count_per_node": [1, 2, 0],
+    "distributed_backend": ["mpi", "MPI", "ps", "gloo", None, ""],
+    "distributed_training": [
+        None, obj("Mpi"), obj("Mpi", process_count_per_node=4),
+        obj("MpiConfiguration", process_count_per_node=3, node_count=2), obj("Gloo"), obj("Nccl"),
+        obj("ParameterServer"), obj("ParallelTaskConfiguration"),
+    ],
+    "use_gpu": [True, False],
+    "use_docker": [True, False],
+    "custom_docker_base_image": ["base:1", None, ""],
+    "custom_docker_image": ["mine:1", "MCR.microsoft.com/azureml/base", None, ""],
+    "image_registry_details": [
+        obj("ContainerRegistry", address="host", username="u", password="p"),
+        obj("ContainerRegistry"), None,
+    ],
+    "user_managed": [True, False],
+    "conda_packages": [
+        [], None, ["scikit-learn"], ["numpy=1.15", "conda-forge::scipy"], ["python=3.7"],
+        ["python=3.8.13", "h5py"], ["mpi4py"], ["Chainer=5"], obj("tuple", items=["scipy"]),
+    ],
+    "pip_packages": [
+        [], None, ["numpy", "pytest"], ["chainer==5.2.0"], ["Chainer==7.8.0"], ["--pre", "numpy"],
+        ["a>=1", "a<2"], ["azureml-defaults"], ["mpi4py==3.1", "cupy-cuda90==6.0"],
+        ["cupy-cuda102"], ["pkg[extra]>=1; python_version<'3.8'"], ["foo_bar"], ["numpy<2"],
+    ],
+    "conda_dependencies_file_path": ["env.yml", "gone.yml", None, ""],
+    "pip_requirements_file_path": ["requirements.txt", "gone.txt", None, ""],
+    "conda_dependencies_file": ["env.yml", "sub/env.yml", "gone.yml", "unknown-key.yml", None],
+    "pip_requirements_file": ["requirements.txt", "commented.txt", "gone.txt", None],
+    "environment_variables": [{}, None, {"A": "1"}, {"A": 1, "MY_TOKEN": "hunter2"}],
+    "environment_definition": [
+        None, obj("Environment"), obj("Environment", docker=True, image="theirs:1"),
+        obj("Environment", user_managed=True), obj("Environment", variables={"B": "2"}),
+    ],
+    "inputs": [
+        [], None, [obj("DataReference", data_reference_name="in", path_on_datastore="x/y")],
+        [obj("Datastore")], ["data"], [obj("object")],
+        [obj("DataReference", data_reference_name="d", mode="download", path_on_compute="/tmp/d")],
+    ],
+    "source_directory_data_store": [None, obj("Datastore")],
+    "shm_size": ["8g", "512m", None, ""],
+    "resume_from": [None, obj("DataPath", path="old/run"), "outputs", obj("object")],
+    "max_run_duration_seconds": [60, 3600, None],
+    "framework_version": ["5.1.0", "7.0.0", "7.8.1", None, "9", "7", 7.0],
+    "_enable_optimized_mode": [True, False],
+    "_disable_validation": [True, False],
+    "_show_lint_warnings": [True, False],
+    "_show_package_warnings": [True, False],
+}  # fmt: skip
+
+# What v1 ignores, takes as it is or stumbles over.
+WRONG: dict[str, list[Any]] = {
+    "compute_target": [5, obj("RunConfiguration")],
+    "vm_priority": ["cheap"],
+    "script_params": [["--a", 1], {"--d": {"k": 1}}, {"--b": obj("bytes", text="by")}],
+    "node_count": ["2", None, True],
+    "process_count_per_node": [1.5],
+    "distributed_backend": [1],
+    "distributed_training": ["mpi", obj("object"), obj("Mpi", process_count_per_node=0)],
+    "use_gpu": ["yes"],
+    "use_docker": [1],
+    "custom_docker_image": [["mine:1"]],
+    "image_registry_details": ["host"],
+    "user_managed": [None],
+    "conda_packages": ["scipy", [1]],
+    "pip_packages": ["numpy", [""]],
+    "pip_requirements_file": [["requirements.txt"]],
+    "environment_variables": ["A=1", {"A": obj("object")}],
+    "environment_definition": ["mine"],
+    "inputs": ["data"],
+    "shm_size": ["big", 2, "0g"],
+    "max_run_duration_seconds": [-1, 0, "60"],
+}
+
+FILES = {
+    "env.yml": "name: mine\nchannels: [conda-forge]\ndependencies:\n- python=3.7\n- pip: [six]\n",
+    "sub/env.yml": "dependencies:\n- numpy=1.15\n",
+    "unknown-key.yml": "nme: mine\ndependencies:\n- python=3.7\n",
+    "requirements.txt": "tqdm\nnumpy>=1.10\nsix==1.12\n",
+    # The same with what pip does not read, and without.
+    "commented.txt": "# mine\n\nnumpy>=1.10,!=1.11 # why\n\ntqdm\n",
+    "commented.txt.plain": "numpy>=1.10,!=1.11\ntqdm\n",
+}
+
+START: Call = {"compute_target": "local", "entry_script": "train.py", "framework_version": "7.0.0"}
+
+
+def singles() -> list[Call]:
+    """Return one call for each value of each parameter, here and on a pool."""
+    return [
+        {**start, name: value}
+        for table in (VALUES, WRONG)
+        for name, values in table.items()
+        for value in values
+        for start in (START, {**START, "compute_target": POOL})
+    ]
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> Call:
+    """Several parameters at once; most of them right, so that later checks have their turn."""
+    names = draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=2, max_size=7, unique=True))
+    call = dict(START)
+    for name in names:
+        wrong = name in WRONG and draw(st.integers(0, 19)) == 0
+        call[name] = draw(st.sampled_from(WRONG[name] if wrong else VALUES[name]))
+    return call

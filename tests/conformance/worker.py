@@ -1,0 +1,124 @@
+"""Makes `Chainer` objects on request: of the real SDK, or of the drop-in under the same names.
+
+A line of JSON in is a constructor's keywords, a line out what came of it: the run configuration as
+JSON, or the exception. `{"!": "Mpi", "process_count_per_node": 2}` stands for an object. Works on
+Python 3.9 with the SDK and on Rechain's Python with `rechain-azureml`.
+"""
+
+import json
+import logging
+import os
+import sys
+
+logging.disable(logging.CRITICAL)
+answers = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)  # what the SDK prints is no answer
+
+from azureml.core import ContainerRegistry, Environment, RunConfiguration  # noqa: E402
+from azureml.core.compute import AmlCompute  # noqa: E402
+from azureml.core.runconfig import MpiConfiguration, ParallelTaskConfiguration  # noqa: E402
+from azureml.data.data_reference import DataReference  # noqa: E402
+from azureml.data.datapath import DataPath  # noqa: E402
+from azureml.exceptions import AzureMLException  # noqa: E402
+from azureml.train.dnn import Chainer, Gloo, Mpi, Nccl, ParameterServer  # noqa: E402
+
+SDK = sys.argv[1] == "v1"
+
+
+def compute(name):
+    """Return a pool as a workspace has it; no service and no workspace is asked for it."""
+    made = object.__new__(AmlCompute)
+    made.name = name
+    if SDK:
+        made.type, made.location = "AmlCompute", "westeurope"
+    return made
+
+
+def datastore():
+    if SDK:
+        from azureml.data.azure_storage_datastore import AzureBlobDatastore
+
+        return AzureBlobDatastore(None, "workspaceblobstore", "c", "a", account_key="k")
+    from azureml.core import Datastore, Workspace
+
+    return Datastore(Workspace(os.path.join(os.getcwd(), ".rechain")))
+
+
+def environment(name="mine", docker=False, image=None, user_managed=False, variables=None):
+    made = Environment(name)
+    made.python.user_managed_dependencies = user_managed
+    if docker:
+        made.docker.enabled = True
+    if image:
+        made.docker.base_image = image
+    if variables is not None:
+        made.environment_variables = variables
+    return made
+
+
+def registry(**values):
+    made = ContainerRegistry()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+MAKE = {
+    "AmlCompute": compute,
+    "ContainerRegistry": registry,
+    "DataPath": lambda path: DataPath(datastore(), path),
+    "DataReference": lambda **given: DataReference(datastore(), **given),
+    "Datastore": datastore,
+    "Environment": environment,
+    "Gloo": Gloo,
+    "Mpi": Mpi,
+    "MpiConfiguration": MpiConfiguration,
+    "Nccl": Nccl,
+    "ParallelTaskConfiguration": ParallelTaskConfiguration,
+    "ParameterServer": ParameterServer,
+    "RunConfiguration": RunConfiguration,
+    "bytes": lambda text: text.encode(),
+    "object": object,
+    "tuple": lambda items: (*items,),
+}
+
+
+def decode(value):
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if isinstance(value, dict):
+        plain = {name: decode(item) for name, item in value.items()}
+        return MAKE[plain.pop("!")](**plain) if "!" in plain else plain
+    return value
+
+
+def document(run_config):
+    if not SDK:
+        return run_config.to_document()
+    from azureml.core._serialization_utils import _serialize_to_dict
+
+    return _serialize_to_dict(run_config)
+
+
+def answer(call):
+    given = decode(call)
+    try:
+        made = Chainer(given.pop("source_directory", "."), **given)
+        return {
+            "run_config": document(made.run_config),
+            "conda_dependencies": made.conda_dependencies.as_dict(),
+            "same_run_config": made.run_config is made.run_config,
+            "source_directory": made.source_directory,
+            "framework_version": made.framework_version,
+        }
+    except AzureMLException as error:
+        # Rechain's own classes are kinds of v1's.
+        bases = [base.__name__ for base in type(error).__mro__]
+        kind = next(name for name in bases if name != "NotBuiltError")
+        return {"error": kind, "message": error.message}
+    except Exception as error:
+        return {"crash": type(error).__name__, "message": str(error)}
+
+
+for line in sys.stdin:
+    answers.write(json.dumps(answer(json.loads(line)), default=str) + "\n")

@@ -1,0 +1,140 @@
+"""What all tests share: a workspace of their own, and interpreters that are really there."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SDK = ("azureml-core==1.61.0.post4", "azureml-train-core==1.62.0", "setuptools<81")
+CI = os.environ.get("CI") == "true"
+
+# A shell ignores SIGINT in what it starts in the background, and so would all that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def missing(what: str) -> None:
+    """Say that this machine lacks something: a skip for a stranger, a failure in CI."""
+    if CI:
+        pytest.fail(f"CI must have {what}")
+    pytest.skip(f"this machine has no {what}")
+
+
+@functools.cache
+def interpreters() -> dict[str, str]:
+    """Return the path of one interpreter for each Python minor version there is."""
+    import findpython
+
+    found: dict[str, str] = {}
+    for version in sorted(findpython.find_all(allow_prereleases=False), reverse=True):
+        code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+        answer = subprocess.run(
+            [str(version.executable), "-I", "-S", "-c", code],
+            capture_output=True, text=True, check=False, timeout=20,
+        )  # fmt: skip
+        if answer.returncode == 0:
+            minor, path = answer.stdout.split(maxsplit=1)
+            found.setdefault(minor, path.strip())
+    return found
+
+
+def interpreter(minor: str) -> str:
+    """Return an interpreter of a Python minor version."""
+    path = interpreters().get(minor)
+    if path is None:
+        missing(f"Python {minor}")
+        raise AssertionError
+    return path
+
+
+@functools.cache
+def uv_cache() -> str:
+    """Return the user's own cache of uv: what lies there only saves time."""
+    from uv import find_uv_bin
+
+    home = os.path.expanduser("~root" if os.getuid() == 0 else "~")
+    said = subprocess.run(
+        [find_uv_bin(), "cache", "dir"],
+        capture_output=True, text=True, check=True, env={**os.environ, "HOME": home},
+    )  # fmt: skip
+    return said.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def v1(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Python 3.9 of an environment with the real SDK of v1."""
+    from uv import find_uv_bin
+
+    folder = tmp_path_factory.mktemp("sdk") / "venv"
+    tool = find_uv_bin()
+    subprocess.run([tool, "venv", "-q", "-p", interpreter("3.9"), str(folder)], check=True)
+    python = str(folder / "bin" / "python")
+    installed = subprocess.run(
+        [tool, "pip", "install", "-q", "-p", python, *SDK], capture_output=True, text=True
+    )
+    if installed.returncode:
+        missing(f"package index with the SDK of v1 ({installed.stderr.strip()[-300:]})")
+    return python
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of environments that the tests share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def environments(home: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The environments that `rechain` makes: the test's own, of the user's packages."""
+    monkeypatch.setenv("UV_CACHE_DIR", uv_cache())
+    monkeypatch.setenv("RECHAIN_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder, a workspace and a HOME of the test's own."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.delenv("RECHAIN_HOME", raising=False)
+    # `python` means this interpreter: shims and aliases differ from machine to machine.
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name in ("python", "python3"):
+        (bin_folder / name).symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
+    return folder
+
+
+@pytest.fixture
+def source(home: Path) -> Path:
+    """An empty source folder."""
+    folder = home / "code"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A file system of 4 MiB."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        missing("right to mount a small file system")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        missing(f"right to mount a small file system ({made.stderr.strip()})")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -1,0 +1,91 @@
+"""Every cell of every recipe is built for real and trains."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from rechain import recipes
+from rechain.environment.prepare import prepare
+from rechain.environment.spec import venv_spec
+
+TRAIN = str(Path(__file__).with_name("train_tiny.py"))
+ALSO_ENGINES = {
+    (name, minor) for name in ("chainer-5.1.0", "chainer-7.0.0") for minor in ("3.6", "3.11")
+}
+
+
+def cells():
+    for name in recipes.names():
+        for cell in recipes.load(name).cells:
+            marks = [pytest.mark.matrix]
+            if (name, cell.python) in ALSO_ENGINES:
+                marks.append(pytest.mark.engines)
+            yield pytest.param(name, cell.python, marks=marks)
+
+
+def run(activation, *arguments):
+    said = subprocess.run(
+        [activation["python"], *arguments],
+        capture_output=True, text=True, check=False, env={"MPLBACKEND": "Agg", "PATH": "/bin"},
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    return said.stdout
+
+
+@pytest.mark.parametrize(("name", "minor"), list(cells()))
+def test_a_cell_trains(name, minor, cache, python, tmp_path):
+    python(minor)
+    made = prepare(venv_spec(name, minor, ["matplotlib"]), cache)
+    said = json.loads(run(made, TRAIN, str(tmp_path)).splitlines()[-1])
+    assert said["chainer"] == name.partition("-")[2]
+    assert Version(said["numpy"]) < Version("1.24")
+    assert said["prefix"] == made["prefix"]
+    assert len(said["losses"]) == 8
+    assert said["losses"][-1] < said["losses"][0]
+    assert "loss.png" in said["files"]
+    cell = recipes.load(name).cell(minor)
+    installed = {f"{p['name']}=={p['version']}" for p in made["lock"]["packages"]}
+    assert set(cell.pins) <= installed
+    assert_the_recipe_knows_the_metadata(name, made)
+
+
+def assert_the_recipe_knows_the_metadata(name, made):
+    (info,) = Path(made["prefix"]).glob("lib/python*/site-packages/chainer-*.dist-info/METADATA")
+    lines = info.read_text(encoding="utf-8").splitlines()
+    required = {
+        str(Requirement(line.partition(":")[2])).replace("_", "-")
+        for line in lines
+        if line.startswith("Requires-Dist:") and "extra ==" not in line
+    }
+    assert required == set(recipes.load(name).requires)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("minor", ["3.6", "3.11"])
+def test_other_packages_do_not_lift_numpy(minor, cache, python):
+    python(minor)
+    made = prepare(venv_spec("chainer-7.0.0", minor, ["scikit-learn", "scipy"]), cache)
+    code = "import chainer, numpy, scipy, sklearn; print(numpy.__version__)"
+    assert Version(run(made, "-c", code)) < Version("1.24")
+
+
+@pytest.mark.engines
+def test_an_sdist_whose_setup_imports_numpy_is_built(cache, python):
+    python("3.6")
+    made = prepare(venv_spec("chainer-7.0.0", "3.6", ["chainercv==0.13.1"]), cache)
+    run(made, "-c", "import chainercv; from chainercv.utils.bbox._nms_gpu_post import *")
+
+
+@pytest.mark.engines
+def test_a_console_script_runs_with_the_environments_python(cache, python, tmp_path):
+    python("3.11")
+    made = prepare(venv_spec("chainer-7.0.0", "3.11", ["scikit-learn", "scipy"]), cache)
+    script = Path(made["bin"]) / "f2py"
+    said = subprocess.run([script, "-v"], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "1.23.5"
+    assert os.path.dirname(made["python"]) == made["bin"]

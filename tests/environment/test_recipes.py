@@ -1,0 +1,38 @@
+import pytest
+from packaging.requirements import Requirement
+
+from rechain import recipes
+from rechain.exceptions import UserErrorException
+
+pytestmark = pytest.mark.fast
+
+
+def test_names_are_in_the_order_of_versions():
+    assert recipes.names() == ["chainer-5.1.0", "chainer-7.0.0", "chainer-7.8.1"]
+
+
+def test_an_unknown_version_names_the_known_ones():
+    with pytest.raises(UserErrorException, match=r"chainer 6\.0\.0 .*5\.1\.0, 7\.0\.0, 7\.8\.1"):
+        recipes.load("chainer-6.0.0")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_cell_pins_exactly_and_within_its_own_constraints(name):
+    recipe = recipes.load(name)
+    assert recipe.cells[0].python == "3.6"
+    for cell in recipe.cells:
+        pins = {one.name: one for one in map(Requirement, cell.pins)}
+        assert str(pins[recipe.framework].specifier) == f"=={recipe.version}"
+        versions = {n: str(one.specifier).removeprefix("==") for n, one in pins.items()}
+        for limit in [*map(Requirement, cell.constraints), *map(Requirement, recipe.requires)]:
+            if limit.name in versions:
+                assert limit.specifier.contains(versions[limit.name]), (cell.python, str(limit))
+        assert {Requirement(need).name for need in recipe.requires} <= pins.keys()
+        assert "numpy" in {Requirement(limit).name for limit in cell.constraints}
+
+
+def test_a_cell_is_found_by_minor_version():
+    recipe = recipes.load("chainer-7.0.0")
+    assert recipe.cell("3.10.13") is recipe.cell("3.10")
+    assert recipe.cell("3.1") is None
+    assert recipe.pythons == "3.6, 3.7, 3.8, 3.9, 3.10 or 3.11"

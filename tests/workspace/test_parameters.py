@@ -1,0 +1,431 @@
+"""Every parameter of `Chainer`, by its effect in a job that runs; or by what it still waits for.
+
+`RECHAIN_GOLDEN=write pytest -m fast tests/workspace/test_parameters.py` writes docs/parameters.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rechain import AmlCompute, Chainer, ComputeTarget, Run, Workspace
+from rechain.data import DataPath, Datastore
+from rechain.estimator import Mpi
+from rechain.exceptions import NotBuiltError
+from rechain.record import jsonl
+from rechain.record.journal import AttemptState, fold
+from rechain.record.paths import RunPaths
+from rechain.runconfig import ContainerRegistry, Environment
+from rechain.testing import wait_for
+from tests.workspace.conftest import Submitter
+
+PAGE = Path(__file__).parents[2] / "docs" / "parameters.md"
+PARAMETERS = [name for name in inspect.signature(Chainer.__init__).parameters if name != "self"]
+HEAD = """# The parameters of Chainer
+
+| parameter | what it does |
+| --- | --- |
+"""
+FOOT = """
+Who asks for what waits gets a `NotBuiltError` at the submission, before anything is started.
+
+Each row stands for a test, and this page is generated from these: of the effect in a job that runs, or of the refusal. `RECHAIN_GOLDEN=write pytest -m fast tests/workspace/test_parameters.py` writes it.
+"""  # noqa: E501
+
+Test = Callable[..., None]
+DOES: dict[str, str] = {}  # filled by the tests
+
+
+def effect(parameter: str, does: str, mark: Any = pytest.mark.fast) -> Callable[[Test], Test]:
+    """Mark the test that shows a parameter's effect, and note that for the page."""
+    assert parameter not in DOES
+    DOES[parameter] = does
+    return mark
+
+
+# What it waits for, and an estimator that asks for it.
+WAITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "use_gpu": ("GPUs", {"use_gpu": True}),
+    "custom_docker_base_image": ("containers", {"custom_docker_base_image": "mine:1"}),
+    "custom_docker_image": ("containers", {"custom_docker_image": "mine:1"}),
+    "image_registry_details": ("containers", {"image_registry_details": ContainerRegistry()}),
+    "conda_packages": ("environments of conda", {"conda_packages": ["scipy"]}),
+    "conda_dependencies_file_path": (
+        "environments of conda",
+        {"conda_dependencies_file_path": "env.yml"},
+    ),
+    "conda_dependencies_file": ("environments of conda", {"conda_dependencies_file": "env.yml"}),
+    "shm_size": ("containers", {"shm_size": "2g"}),
+    "_enable_optimized_mode": ("containers", {"_enable_optimized_mode": True}),
+}
+
+
+def refusal(submit: Submitter, parameter: str) -> str:
+    (submit.source / "env.yml").write_text("dependencies: [python=3.8]")
+    given = {"user_managed": False, "use_docker": True, **WAITS[parameter][1]}
+    estimator = submit.estimator(**given)
+    with pytest.raises(NotBuiltError) as caught:
+        submit.experiment.submit(estimator)
+    assert list(submit.experiment.get_runs()) == []
+    return caught.value.message
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("parameter", WAITS)
+def test_what_waits_for_a_later_part_is_refused(submit, parameter) -> None:
+    what, _, meanwhile = refusal(submit, parameter).partition(" is not built yet. ")
+    assert what.partition("=")[0] in WAITS[parameter][1]
+    assert meanwhile
+
+
+@pytest.mark.fast
+def test_the_page_has_every_parameter(submit) -> None:
+    assert sorted([*DOES, *WAITS]) == sorted(PARAMETERS)
+    text = HEAD
+    for parameter in PARAMETERS:
+        said = DOES.get(parameter)
+        if said is None:
+            meanwhile = refusal(submit, parameter).partition(" is not built yet. ")[2]
+            said = f"Waits for {WAITS[parameter][0]}. {meanwhile}"
+        text += f"| `{parameter}` | {said} |\n"
+    text += FOOT
+    if os.environ.get("RECHAIN_GOLDEN") == "write":
+        PAGE.write_text(text)
+    assert text == PAGE.read_text()
+
+
+@pytest.fixture(autouse=True)
+def cluster(home: Path, monkeypatch: pytest.MonkeyPatch) -> ComputeTarget:
+    """A pool of two nodes, in a queue of the test's own."""
+    monkeypatch.setenv("RECHAIN_POOL_DIR", str(home.parent / "queue"))
+    configuration = AmlCompute.provisioning_configuration(max_nodes=2)
+    return ComputeTarget.create(Workspace.local(), "cluster", configuration)
+
+
+@pytest.fixture
+def store(home: Path) -> Datastore:
+    """The default datastore, with a file in it."""
+    store = Workspace.local().get_default_datastore()
+    folder = home / "digits"
+    folder.mkdir()
+    (folder / "a.txt").write_text("digits")
+    store.upload(folder, "digits", show_progress=False)
+    return store
+
+
+def last(run: Run) -> AttemptState:
+    return fold(RunPaths(run.folder)).last
+
+
+def completed(submit: Submitter, script: str, **given: Any) -> tuple[Run, str]:
+    """Run a script to its end; return the run, and what rank 0 printed."""
+    run = submit.done(script, **given)
+    assert last(run).end["cause"] == "completed", last(run).end
+    return run, submit.output(run).strip()
+
+
+# Where
+
+
+@effect("source_directory", "A snapshot of this folder is the current folder of the script.")
+def test_source_directory(submit, home) -> None:
+    other = home / "other"
+    other.mkdir()
+    (other / "data.txt").write_text("4")
+    (other / "train.py").write_text("print(open('data.txt').read(), __import__('os').getcwd())")
+    run, said = completed(submit, "", source_directory=str(other))
+    assert said == f"4 {os.path.realpath(RunPaths(run.folder).work)}"
+
+
+@effect(
+    "compute_target",
+    '`"local"`: this machine. An `AmlCompute`, or its name: nodes of that pool, in turn with all '
+    "others who use it.",
+)
+def test_compute_target(submit, cluster) -> None:
+    for target, nodes in (("local", None), ("cluster", 1), (cluster, 1)):
+        run, _ = completed(submit, "", compute_target=target)
+        got = last(run).nodes
+        assert (got and got["nodes"]) == nodes
+
+
+@effect(
+    "vm_size",
+    "In place of `compute_target`: nodes of this size for this run alone. The script has that "
+    "many CPUs and that much memory.",
+)
+def test_vm_size(submit) -> None:
+    script = "import os; print(len(os.sched_getaffinity(0)))"
+    run, said = completed(submit, script, compute_target=None, vm_size="Standard_D1_v2")
+    assert said == "1"
+    assert last(run).nodes["memory_bytes"] == int(3.5 * 2**30)
+    run, _ = completed(submit, "", compute_target="cluster", vm_size="Standard_D1_v2")
+    (note,) = jsonl.read(RunPaths(run.folder).job)["notes"]
+    assert "vm_size" in note
+    assert last(run).nodes["memory_bytes"] is None
+
+
+@effect(
+    "vm_priority",
+    "`lowpriority`: the run gives way to dedicated ones on its nodes, and goes on when these "
+    "ended.",
+)
+def test_vm_priority(submit) -> None:
+    script = "import os, time\nif os.environ['RECHAIN_ATTEMPT'].endswith('/1'): time.sleep(60)"
+    given = {"compute_target": "single"}
+    configuration = AmlCompute.provisioning_configuration(max_nodes=1)
+    ComputeTarget.create(Workspace.local(), "single", configuration)
+    low = submit(script, vm_priority="lowpriority", **given)
+    wait_for(lambda: low.get_status() == "Running", "the first run to have the node")
+    completed(submit, "", vm_priority="dedicated", **given)
+    low.wait_for_completion()
+    assert [one.end["cause"] for one in fold(RunPaths(low.folder)).attempts] == [
+        "preempted",
+        "completed",
+    ]
+
+
+# What
+
+
+@effect(
+    "entry_script",
+    "The script, or the [notebook](submitting.md#notebooks), that runs; relative to "
+    "`source_directory`.",
+)
+def test_entry_script(submit) -> None:
+    (submit.source / "sub").mkdir()
+    (submit.source / "sub" / "other.py").write_text("import sys; print(sys.argv[0])")
+    assert completed(submit, "", entry_script="sub/other.py")[1] == "sub/other.py"
+
+
+@effect(
+    "script_params",
+    'Its arguments: `{"--lr": 0.1, "--flag": "", "--units": [8, 3]}` is `--lr 0.1 --flag --units '
+    "8 3`. For a notebook: its parameters.",
+)
+def test_script_params(submit) -> None:
+    params = {"--lr": 0.1, "--flag": "", "--units": [8, 3]}
+    script = "import sys; print(*sys.argv[1:])"
+    assert completed(submit, script, script_params=params)[1] == "--lr 0.1 --flag --units 8 3"
+
+
+@effect("max_run_duration_seconds", "After this time the run is stopped and has failed.")
+def test_max_run_duration_seconds(submit) -> None:
+    run = submit.done("import time; time.sleep(60)", max_run_duration_seconds=0.2)
+    assert last(run).end["cause"] == "time_limit"
+    assert run.get_status() == "Failed"
+
+
+# In how many processes; under the MPI of this machine, without mpi4py
+
+
+SEES = """
+import os
+print(os.environ.get("RECHAIN_NODE"), os.environ["RECHAIN_RANK"], os.environ["RECHAIN_WORLD_SIZE"])
+"""
+
+
+def ranks(submit: Submitter, **given: Any) -> list[str]:
+    """Return what each rank sees: its node on a pool, its number, how many there are."""
+    run, _ = completed(submit, SEES, **given)
+    assert jsonl.read(RunPaths(run.folder).lock)["mpi"]["mpiexec"]
+    attempt = RunPaths(run.folder).attempt(1)
+    return [Path(attempt.stdout(rank)).read_text().strip() for rank in sorted(last(run).ranks)]
+
+
+@effect(
+    "node_count",
+    "More than 1: the script runs on that many nodes of the pool at once, with "
+    "`distributed_training` or `distributed_backend`.",
+    pytest.mark.engines,
+)
+def test_node_count(submit) -> None:
+    given = {"compute_target": "cluster", "distributed_training": Mpi(2)}
+    assert ranks(submit, node_count=2, **given) == ["0 0 4", "0 1 4", "1 2 4", "1 3 4"]
+
+
+@effect(
+    "process_count_per_node",
+    "With `distributed_backend`: how many processes run the script on each node.",
+    pytest.mark.engines,
+)
+def test_process_count_per_node(submit) -> None:
+    given = {"distributed_backend": "mpi"}
+    assert ranks(submit, process_count_per_node=2, **given) == ["None 0 2", "None 1 2"]
+
+
+@effect(
+    "distributed_backend",
+    '`"mpi"`: mpiexec starts the script, also if it is one process.',
+    pytest.mark.engines,
+)
+def test_distributed_backend(submit) -> None:
+    assert ranks(submit, distributed_backend="mpi") == ["None 0 1"]
+
+
+@effect(
+    "distributed_training",
+    "`Mpi(process_count_per_node=4)`: the script runs in that many processes on each node, which "
+    "speak MPI.",
+    pytest.mark.engines,
+)
+def test_distributed_training(submit) -> None:
+    assert ranks(submit, distributed_training=Mpi(2)) == ["None 0 2", "None 1 2"]
+
+
+# With which Python and packages
+
+BUILT = {"user_managed": False, "framework_version": "7.0.0"}
+PACKAGES = "import chainer, tqdm; print(chainer.__version__, tqdm.__version__)"
+
+
+@effect(
+    "user_managed",
+    "True: the `python` of this machine runs the script as it is. False: Rechain makes an "
+    "environment with Chainer in it.",
+)
+def test_user_managed(submit) -> None:
+    run, said = completed(submit, "import sys; print(sys.version)", user_managed=True)
+    assert said == sys.version
+    assert jsonl.read(RunPaths(run.folder).lock)["kind"] == "user-managed"
+
+
+@effect(
+    "use_docker",
+    "True, the default: the run has a note that there is no container. False: it has none.",
+)
+def test_use_docker(submit) -> None:
+    for use_docker in (True, False):
+        run, _ = completed(submit, "", use_docker=use_docker)
+        notes = jsonl.read(RunPaths(run.folder).job)["notes"]
+        assert ["without a container" in note for note in notes] == [True] * use_docker
+
+
+@effect("framework_version", "The version of Chainer in the environment.", pytest.mark.engines)
+def test_framework_version(submit, environments) -> None:
+    given = {**BUILT, "pip_packages": ["tqdm==4.64.1"]}
+    assert completed(submit, PACKAGES, **given)[1].split()[0] == "7.0.0"
+
+
+@effect("pip_packages", "Further requirements, installed beside Chainer.", pytest.mark.engines)
+def test_pip_packages(submit, environments) -> None:
+    given = {**BUILT, "pip_packages": ["tqdm==4.64.1"]}
+    assert completed(submit, PACKAGES, **given)[1] == "7.0.0 4.64.1"
+
+
+def requirements(submit: Submitter, parameter: str) -> str:
+    (submit.source / "needs.txt").write_text("tqdm==4.64.1\n")
+    return completed(submit, PACKAGES, **BUILT, **{parameter: "needs.txt"})[1]
+
+
+@effect(
+    "pip_requirements_file",
+    "A file with such requirements, relative to `source_directory`.",
+    pytest.mark.engines,
+)
+def test_pip_requirements_file(submit, environments) -> None:
+    assert requirements(submit, "pip_requirements_file") == "7.0.0 4.64.1"
+
+
+@effect("pip_requirements_file_path", "Old name of `pip_requirements_file`.", pytest.mark.engines)
+def test_pip_requirements_file_path(submit, environments) -> None:
+    assert requirements(submit, "pip_requirements_file_path") == "7.0.0 4.64.1"
+
+
+@effect("environment_variables", "Variables of the script's process.")
+def test_environment_variables(submit) -> None:
+    script = "import os; print(os.environ['LAYERS'])"
+    assert completed(submit, script, environment_variables={"LAYERS": 3})[1] == "3"
+
+
+@effect(
+    "environment_definition",
+    "An `Environment`, in place of all that is said about packages, images and variables.",
+)
+def test_environment_definition(submit) -> None:
+    environment = Environment("mine")
+    environment.python.user_managed_dependencies = True
+    environment.python.interpreter_path = sys.executable
+    environment.environment_variables = {"LAYERS": "3"}
+    script = "import os, sys; print(os.environ['LAYERS'], sys.executable)"
+    given = {"environment_definition": environment, "user_managed": False}
+    assert completed(submit, script, **given)[1] == f"3 {sys.executable}"
+
+
+# A look at it first
+
+
+def checked(submit: Submitter, caplog: pytest.LogCaptureFixture, **given: Any) -> str:
+    """Run a script with a mistake; return what was logged; the notes have it in any case."""
+    caplog.clear()
+    given = {"_disable_validation": False, **given}
+    run, said = completed(submit, "import sys\nif len(sys.argv) > 9: epohcs + 1", **given)
+    assert said == ""
+    noted = jsonl.read(RunPaths(run.folder).job)["notes"]
+    assert "train.py:2: Undefined name `epohcs`" in noted
+    return caplog.text
+
+
+@effect(
+    "_disable_validation",
+    "False: undefined names, syntax errors and missing packages of the script are looked for when "
+    "it is submitted, and noted in the run. It starts in any case.",
+)
+def test_disable_validation(submit, caplog) -> None:
+    assert "epohcs" not in checked(submit, caplog)
+    run, _ = completed(submit, "if 0: epohcs + 1", _disable_validation=True)
+    assert jsonl.read(RunPaths(run.folder).job)["notes"] == []
+
+
+@effect("_show_lint_warnings", "Undefined names and syntax errors that were found are warned of.")
+def test_show_lint_warnings(submit, caplog) -> None:
+    assert "Undefined name `epohcs`" in checked(submit, caplog, _show_lint_warnings=True)
+
+
+@effect(
+    "_show_package_warnings",
+    "Imports of packages that the environment will not have are warned of.",
+    pytest.mark.engines,
+)
+def test_show_package_warnings(submit, environments, caplog) -> None:
+    given = {**BUILT, "_disable_validation": False, "_show_package_warnings": True}
+    completed(submit, "if 0: import pandas", **given)
+    assert "train.py:1: imports pandas" in caplog.text
+
+
+# With which data
+
+
+@effect("inputs", "Data that the script finds by a variable: datastores, datasets, parts of them.")
+def test_inputs(submit, store) -> None:
+    script = "import os; print(open(os.environ['AZUREML_DATAREFERENCE_part'] + '/a.txt').read())"
+    inputs = [store.path("digits", "part").as_mount()]
+    assert completed(submit, script, inputs=inputs)[1] == "digits"
+
+
+@effect(
+    "source_directory_data_store",
+    "A datastore that the script finds by a variable. The source folder does not go through it: "
+    "this machine's nodes see it where it is.",
+)
+def test_source_directory_data_store(submit, store) -> None:
+    variable = f"AZUREML_DATAREFERENCE_{store.name}"
+    script = f"import os; print(open(os.environ['{variable}'] + '/digits/a.txt').read())"
+    assert completed(submit, script, source_directory_data_store=store)[1] == "digits"
+
+
+@effect(
+    "resume_from",
+    "A `DataPath` to what an earlier run left: the script gets its place as `--resume-from`.",
+)
+def test_resume_from(submit, store) -> None:
+    script = "import sys; print(sys.argv[1], open(sys.argv[2] + '/a.txt').read())"
+    given = {"resume_from": DataPath(store, "digits")}
+    assert completed(submit, script, **given)[1] == "--resume-from digits"
