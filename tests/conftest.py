@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from rechain.testing.slurm import COMMANDS, SlurmCluster
 
 SDK = ("azureml-core==1.61.0.post4", "azureml-train-core==1.62.0", "setuptools<81")
 CI = os.environ.get("CI") == "true"
@@ -121,6 +124,25 @@ def source(home: Path) -> Path:
     folder = home / "code"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A real Slurm of two nodes that the tests share: what a test starts on it, it must end."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    for command in COMMANDS:
+        if shutil.which(command, path=path) is None:
+            missing(f"{command} (Debian: slurm-wlm, munge)")
+    with SlurmCluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    """That Slurm, found by all of its commands."""
+    for name, value in slurm_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    return slurm_cluster
 
 
 @pytest.fixture
