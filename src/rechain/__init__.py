@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rechain.workspace import ComputeTarget as ComputeTarget
     from rechain.workspace import Experiment as Experiment
     from rechain.workspace import Run as Run
+    from rechain.workspace import SlurmCompute as SlurmCompute
     from rechain.workspace import Workspace as Workspace
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ _HOME = {
     "RunConfiguration": "rechain.runconfig",
     "ScriptRunConfig": "rechain.estimator",
     "Secret": "rechain.job.variables",
+    "SlurmCompute": "rechain.workspace",
     "Workspace": "rechain.workspace",
 }
 
@@ -70,6 +72,7 @@ __all__ = [
     "RunConfiguration",
     "ScriptRunConfig",
     "Secret",
+    "SlurmCompute",
     "Workspace",
     "__version__",
 ]

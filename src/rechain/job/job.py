@@ -30,6 +30,7 @@ _FIELDS: dict[str, Any] = {
     "limits": {"seconds": None, "grace_seconds": 10, "stall_seconds": None},
     "target": "local",
     "pool": None,
+    "slurm": None,
     "tags": {},
     "properties": {},
     "notes": [],

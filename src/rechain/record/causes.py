@@ -110,6 +110,14 @@ _ROWS = (
         "The processes that watch the run were killed; submit it again.",
     ),
     Cause(
+        "lost_node",
+        "Failed",
+        125,
+        True,
+        "lost node",
+        "A node died or lost its network while the run was on it; submit it again.",
+    ),
+    Cause(
         "record",
         "Failed",
         125,

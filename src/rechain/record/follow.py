@@ -67,7 +67,7 @@ class Tail:
 
 def follow(
     run: RunPaths,
-    reconcile: Callable[[], None],
+    reconcile: Callable[[], str],
     *,
     output: bool = True,
     ranks: tuple[int, ...] = (0,),
@@ -76,15 +76,16 @@ def follow(
 
     Args:
         run: the run.
-        reconcile: called when the run's processes are gone without an end; writes the end, or
-            does nothing if they may live on another host.
+        reconcile: called when the run's processes are gone without an end, or cannot be seen from
+            here; writes the end if they are gone, and returns why the run waits in a queue that
+            is not ours, or nothing.
         output: False to yield nothing and only wait.
         ranks: whose output. Of several each line begins with `[rank] `.
 
     Yields:
         `("prepare" | "out" | "err", bytes)` of the newest attempt. What has been written before
         the end is yielded before the return. `("queued", b"")` when an attempt begins to wait in
-        line.
+        line, and when the reason of that changes.
     """
     watch = events.Watch()
     watch.add(run.attempts)
@@ -92,6 +93,7 @@ def follow(
     current: AttemptPaths | None = None
     tails: list[tuple[str, Tail]] = []
     queued = 0
+    waits = ""
     state = fold(run)
     seen: tuple[int, ...] = ()
     look = _FIRST_LOOK
@@ -137,7 +139,9 @@ def follow(
                 if pidfd is not None:
                     os.close(pidfd)
                     pidfd = None
-                reconcile()
+                before, waits = waits, reconcile()
+                if output and waits and waits != before:
+                    yield "queued", b""
     finally:
         watch.close()
         _close(tails)
@@ -148,7 +152,9 @@ def follow(
 def _supervised_by(state: RunState) -> int | None:
     """Return a pidfd of the process whose end means that something must be done."""
     started = state.last.attempt if state.last else None
-    if started is None or host.elsewhere(started["host"], host.identity()):
+    if started is None or started.get("slurm"):
+        return None  # of a Slurm job the scheduler knows whether it lives
+    if host.elsewhere(started["host"], host.identity()):
         return None
     # While either of the pair lives, it ends the tree and writes why.
     guard = host.open_pidfd(started["guard"])

@@ -105,13 +105,16 @@ class RunState:
     Attributes:
         attempts: the attempts' states, oldest first.
         cancel_requested: whether somebody asked for the run's end.
+        waiting: why it waits in a queue that is not ours, as a reader was told; empty if it does
+            not. No file says this.
     """
 
-    __slots__ = ("attempts", "cancel_requested")
+    __slots__ = ("attempts", "cancel_requested", "waiting")
 
     def __init__(self, attempts: list[AttemptState], cancel_requested: bool) -> None:
         self.attempts = attempts
         self.cancel_requested = cancel_requested
+        self.waiting = ""
 
     @property
     def last(self) -> AttemptState | None:
@@ -131,6 +134,8 @@ class RunState:
             return CAUSES[self.end["cause"]].status
         if self.cancel_requested:
             return "CancelRequested"
+        if self.waiting:
+            return "Queued"
         if self.last is None:
             return "NotStarted"
         return "Queued" if self.last.end else self.last.state

@@ -82,6 +82,10 @@ class RunPaths:
         self.uploads = f"{root}/uploads"
         self.attempts = f"{root}/attempts"
 
+    def slurm_log(self, job_id: str) -> str:
+        """Return the path of what a Slurm job said outside of its attempts' own files."""
+        return f"{self.root}/slurm-{job_id}.log"
+
     def attempt(self, number: int) -> AttemptPaths:
         """Return the paths of the attempt with this number."""
         return AttemptPaths(f"{self.attempts}/{number}")

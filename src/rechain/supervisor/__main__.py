@@ -1,7 +1,7 @@
 """The program of every attempt: `python -I -S __main__.py RUN_FOLDER` starts one.
 
 `... --rank RUN_FOLDER ATTEMPT` is what mpiexec starts in place of each rank, and `--resume` finds
-out how a next attempt goes on.
+out how a next attempt goes on. `... --slurm RUN_FOLDER` is one as a Slurm job.
 
 `-I -S` keeps the user's Python settings and site-packages out and halves the start; so the way to
 Rechain's own modules is laid here.
@@ -21,6 +21,10 @@ elif sys.argv[1] == "--resume":
     from rechain.supervisor.resume import resume
 
     resume(sys.argv[2], sys.argv[3])
+elif sys.argv[1] == "--slurm":
+    from rechain.supervisor.slurm import serve
+
+    serve(sys.argv[2])
 else:
     from rechain.supervisor.guard import launch
 

@@ -23,7 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["launch"]
+    from rechain.supervisor.slurm import Slurm
+
+__all__ = ["begin", "guard", "launch"]
 
 
 def launch(run_folder: str) -> NoReturn:
@@ -37,7 +39,7 @@ def launch(run_folder: str) -> NoReturn:
     if payload is None:
         os._exit(0)  # the submitter gave it up, or died
     try:
-        attempt = _begin(run)
+        attempt = begin(run)
     except OSError as error:
         _say(f"the attempt cannot be started: {error}")
         os._exit(1)
@@ -48,7 +50,7 @@ def launch(run_folder: str) -> NoReturn:
     os.chdir("/")
     code = 1
     try:
-        code = _guard(run, attempt, payload)
+        code = guard(run, attempt, payload)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     os._exit(code)
@@ -69,7 +71,7 @@ def _read_payload() -> dict[str, Any] | None:
     return payload
 
 
-def _begin(run: RunPaths) -> AttemptPaths:
+def begin(run: RunPaths) -> AttemptPaths:
     """Claim the next attempt, for this process or one that it forks.
 
     Raises:
@@ -95,9 +97,22 @@ def _claim(run: RunPaths) -> AttemptPaths:
         return attempt
 
 
-def _guard(run: RunPaths, attempt: AttemptPaths, payload: dict[str, Any]) -> int:
+def guard(
+    run: RunPaths, attempt: AttemptPaths, payload: dict[str, Any], slurm: Slurm | None = None
+) -> int:
+    """Be the guard of an attempt, and of those that follow on it, until the last has ended.
+
+    Args:
+        run: the run.
+        attempt: the attempt, claimed.
+        payload: what travelled by pipe.
+        slurm: the Slurm job that this is; it starts further attempts itself.
+
+    Returns:
+        The exit code of this process.
+    """
     linux.become_subreaper()
-    guard = os.getpid()
+    me = os.getpid()
     told_to_stop = False
     supervisor = 0
 
@@ -119,7 +134,7 @@ def _guard(run: RunPaths, attempt: AttemptPaths, payload: dict[str, Any]) -> int
             code = 1
             try:
                 os.setsid()
-                code = Supervisor(run, attempt, payload).run(guard)
+                code = Supervisor(run, attempt, payload, slurm).run(me)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             os._exit(code)
@@ -139,10 +154,10 @@ def _guard(run: RunPaths, attempt: AttemptPaths, payload: dict[str, Any]) -> int
                 tree.end_cgroup(state.attempt["cgroup"])
             _write_end(attempt)
             return 0
-        if not state.end.get("requeue"):
+        if slurm is not None or not state.end.get("requeue"):
             return 0
         try:
-            attempt = _begin(run)
+            attempt = begin(run)
         except OSError as error:
             end = end_event("record", f"the next attempt cannot be started: {error}")
             jsonl.write_new(attempt.guard_end, end)

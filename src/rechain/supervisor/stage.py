@@ -14,12 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["PROGRAM", "EnvironmentNotReady", "Stage"]
+__all__ = ["PROGRAM", "SOURCE", "EnvironmentNotReady", "Stage"]
 
-_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What every process of ours is: see `__main__.py`.
-PROGRAM = f"{_SOURCE}/rechain/supervisor/__main__.py"
-_GUEST = f"{_SOURCE}/rechain/guest"
+PROGRAM = f"{SOURCE}/rechain/supervisor/__main__.py"
+_GUEST = f"{SOURCE}/rechain/guest"
 _HOOKS = f"{_GUEST}/hooks"
 
 
@@ -114,7 +114,7 @@ class Stage:
         redirect(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
         os.dup2(1, 2)
         # A new interpreter: this one was started without the site-packages that preparing needs.
-        code = f"import sys; sys.path.insert(0, {_SOURCE!r}); import rechain.environment.__main__"
+        code = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.environment.__main__"
         argv = [sys.executable, "-I", "-c", code, self._run.job, self._attempt.prepare_result]
         if self._job["environment"]["kind"] == "user-managed":
             argv.append(self._mpiexec())

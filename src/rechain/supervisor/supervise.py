@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rechain.supervisor.nodes import Nodes
     from rechain.supervisor.pool import Place
+    from rechain.supervisor.slurm import Slurm
     from rechain.supervisor.stall import Watchdog
 
 __all__ = ["Supervisor"]
@@ -30,6 +31,9 @@ _RESERVE_BYTES = 16384
 
 # How long the other ranks get to end by themselves once one has failed, in seconds.
 _WIND_UP = 5.0
+
+# How often to look at a folder that other hosts write, in seconds.
+_LOOK = 1.0
 
 # How long the ranks get to write their stacks, in seconds.
 _STACKS = 0.5
@@ -42,9 +46,17 @@ class Supervisor:
         run: the run.
         attempt: the attempt, claimed by the launcher.
         payload: what travelled by pipe: the environments, with their secrets.
+        slurm: the Slurm job that it runs in.
     """
 
-    def __init__(self, run: RunPaths, attempt: AttemptPaths, payload: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        run: RunPaths,
+        attempt: AttemptPaths,
+        payload: dict[str, Any],
+        slurm: Slurm | None = None,
+    ) -> None:
+        self._slurm = slurm
         self.run_paths = run
         self.attempt = attempt
         self._payload = payload
@@ -89,6 +101,7 @@ class Supervisor:
                 guard=host.process(guard),
                 supervisor=host.process(os.getpid()),
                 cgroup=self.cgroup,
+                slurm=self._slurm.facts if self._slurm else None,
             )
             self._watch = events.Watch()
             self._watch.add(self.run_paths.requests)
@@ -188,6 +201,8 @@ class Supervisor:
         refused = os.read(reader, 4096).decode()  # ends when the script's interpreter is running
         os.close(reader)
         status = self._wait_for_child(script.ask_to_end)
+        if status and not self.stopping and self._slurm and (why := self._slurm.ended()):
+            self._stop(*why)  # it was quicker to end the script than to tell us
         if self.stopping:
             return self._stopped(status)
         return script.outcome(status, refused)
@@ -296,6 +311,8 @@ class Supervisor:
             moments.append(self._watchdog.due)
         if self._asking > time.monotonic():
             moments.append(self._asking)
+        if self._slurm is not None:
+            moments.append(time.monotonic() + _LOOK)  # no event tells what another host wrote
         pause = max(0.0, min(moments) - time.monotonic()) if moments else None
         events.wait([self._wakeup, self._watch.fileno(), *descriptors], pause)
         self._watch.drain()
@@ -320,7 +337,8 @@ class Supervisor:
         if os.getppid() != self._guard:
             self._stop("supervisor_lost", "the guard was killed; the supervisor ended its tree", 0)
         elif self._terminated:
-            self._stop("terminated", "the supervisor received SIGTERM")
+            told = ("terminated", "the supervisor received SIGTERM")
+            self._stop(*((self._slurm and self._slurm.ended()) or told))
         elif os.path.exists(f"{self.run_paths.requests}/kill"):
             self._stop("canceled", "canceled without grace", 0)
         elif os.path.exists(f"{self.run_paths.requests}/cancel"):
@@ -376,8 +394,8 @@ class Supervisor:
             fields["leftover"] = self._script.leftover(leftover)
         if outcome.rank is not None:
             fields["rank"] = outcome.rank
-        if outcome.cause == "preempted":
-            fields["requeue"] = True  # the guard starts the next attempt
+        if outcome.cause == "preempted" or (self._slurm and outcome.cause == "lost_node"):
+            fields["requeue"] = True  # the guard starts the next attempt, or Slurm does
         try:
             os.unlink(self._reserve)
             if self._script is not None:

@@ -8,11 +8,16 @@ if TYPE_CHECKING:
     from rechain.workspace.compute_target import ComputeTarget as ComputeTarget
     from rechain.workspace.experiment import Experiment as Experiment
     from rechain.workspace.run import Run as Run
+    from rechain.workspace.slurm_compute import SlurmCompute as SlurmCompute
     from rechain.workspace.workspace import Workspace as Workspace
 
-__all__ = ["AmlCompute", "ComputeTarget", "Experiment", "Run", "Workspace"]
+__all__ = ["AmlCompute", "ComputeTarget", "Experiment", "Run", "SlurmCompute", "Workspace"]
 
-_HOME = {"AmlCompute": "compute_target", "ComputeTarget": "compute_target"}
+_HOME = {
+    "AmlCompute": "compute_target",
+    "ComputeTarget": "compute_target",
+    "SlurmCompute": "slurm_compute",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -8,18 +8,17 @@ description, a JSON file; who waits for its nodes and who has them stands in the
 from __future__ import annotations
 
 import os
-import re
 import time
 
 from rechain.compute import sizes
 from rechain.exceptions import (
     ComputeTargetException,
     NotBuiltError,
-    TrainingException,
     UserErrorException,
 )
 from rechain.record import jsonl
 from rechain.workspace.compute_status import AmlComputeStatus
+from rechain.workspace.target_files import absent, check_name, names, read, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
 
     Targets = list["ComputeTarget"]
 
-__all__ = ["AmlCompute", "ComputeTarget", "pool_of"]
+__all__ = ["AmlCompute", "ComputeTarget"]
 
-_RESERVED = ("amlcompute", "local", "containerinstance")  # v1 keeps them for itself
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _PRIORITIES = ("dedicated", "lowpriority")
 
 
@@ -61,8 +58,14 @@ class ComputeTarget:
 
     def __new__(cls, workspace: Workspace, name: str) -> ComputeTarget:
         """Look the target up."""
-        _read(workspace, name)
-        return super().__new__(AmlCompute if cls is ComputeTarget else cls)
+        settings = read(workspace, name)
+        if cls is not ComputeTarget:
+            return super().__new__(cls)
+        if settings["type"] == "Slurm":
+            from rechain.workspace.slurm_compute import SlurmCompute
+
+            return super().__new__(SlurmCompute)
+        return super().__new__(AmlCompute)
 
     def __init__(self, workspace: Workspace, name: str) -> None:
         self.workspace = workspace
@@ -83,7 +86,7 @@ class ComputeTarget:
             UserErrorException: the name or the configuration cannot be one.
             ComputeTargetException: its size is unknown, or differs from the existing target's.
         """
-        _check_name(name)
+        check_name(name)
         if not isinstance(provisioning_configuration, _Provisioning):
             raise UserErrorException(
                 f"provisioning_configuration is {provisioning_configuration!r}; it must be what "
@@ -93,39 +96,59 @@ class ComputeTarget:
         if settings["vm_size"]:
             settings["vm_size"] = sizes.find(settings["vm_size"]).name
         path = workspace._paths.compute_target(name)
-        workspace._make()
         document = {"schema": 1, "type": "AmlCompute", "created": time.time(), **settings}
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            new = jsonl.write_new(path, document)
-        except OSError as error:
-            raise ComputeTargetException(
-                f"the compute target {name!r} cannot be recorded in {workspace.path}: "
-                f"{error.strerror or error}"
-            ) from error
-        if not new:
-            before = _read(workspace, name)
-            for key in ("vm_size", "vm_priority"):
-                if before[key] != document[key]:
+        if not record(workspace, name, document):
+            before = read(workspace, name)
+            for key in ("type", "vm_size", "vm_priority"):
+                if before.get(key) != document[key]:
                     raise ComputeTargetException(
-                        f"the compute target {name!r} exists with {key} {before[key]!r}, which "
-                        f"cannot become {document[key]!r}. Delete it first, or take another name."
+                        f"the compute target {name!r} exists with {key} {before.get(key)!r}, "
+                        f"which cannot become {document[key]!r}. Delete it first, or take another "
+                        "name."
                     )
             jsonl.write_atomic(path, {**document, "created": before["created"]})
         return ComputeTarget(workspace, name)
 
     @staticmethod
     def attach(workspace: Workspace, name: str, attach_configuration: object) -> ComputeTarget:
-        """Refuse: machines elsewhere are not built yet."""
-        raise NotBuiltError(
-            f"attaching {name!r} is not built yet: a compute target is a pool of nodes of this "
-            "machine, made with ComputeTarget.create."
-        )
+        """Make a target of a cluster that is there; one of the same name gets the new settings.
+
+        Args:
+            workspace: where it will belong.
+            name: its name.
+            attach_configuration: what `SlurmCompute.attach_configuration` returned.
+
+        Raises:
+            UserErrorException: the name cannot be one.
+            ComputeTargetException: there is a pool of that name.
+            NotBuiltError: it describes something else than a Slurm cluster.
+        """
+        from rechain.compute.slurm.settings import Settings
+
+        if not isinstance(attach_configuration, Settings):
+            raise NotBuiltError(
+                f"attaching {name!r} as {attach_configuration!r} is not built yet: what can be "
+                "attached is a Slurm cluster, by SlurmCompute.attach_configuration(...); a pool "
+                "of nodes of this machine is made with ComputeTarget.create."
+            )
+        check_name(name)
+        settings = attach_configuration.to_json()
+        document = {"schema": 1, "type": "Slurm", "created": time.time(), **settings}
+        if not record(workspace, name, document):
+            before = read(workspace, name)
+            if before["type"] != "Slurm":
+                raise ComputeTargetException(
+                    f"the compute target {name!r} is a pool of this machine. Delete it first, or "
+                    "take another name."
+                )
+            path = workspace._paths.compute_target(name)
+            jsonl.write_atomic(path, {**document, "created": before["created"]})
+        return ComputeTarget(workspace, name)
 
     @staticmethod
     def list(workspace: Workspace) -> Targets:
         """Return the workspace's targets, by name."""
-        return [ComputeTarget(workspace, name) for name in _names(workspace)]
+        return [ComputeTarget(workspace, name) for name in names(workspace)]
 
     def __getnewargs__(self) -> tuple[Workspace, str]:
         return self.workspace, self.name
@@ -165,7 +188,7 @@ class ComputeTarget:
         try:
             os.unlink(self.workspace._paths.compute_target(self.name))
         except FileNotFoundError:
-            raise _absent(self.workspace, self.name) from None
+            raise absent(self.workspace, self.name) from None
 
     def detach(self) -> None:
         """Do what `delete` does."""
@@ -173,7 +196,7 @@ class ComputeTarget:
 
     def serialize(self) -> dict[str, Any]:
         """Return the target as plain data."""
-        return {"name": self.name, **_read(self.workspace, self.name)}
+        return {"name": self.name, **read(self.workspace, self.name)}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workspace={self.workspace!r}, name={self.name!r})"
@@ -255,12 +278,12 @@ class AmlCompute(ComputeTarget):
     @property
     def vm_size(self) -> str:
         """The size of its nodes; empty if they have no limits."""
-        return str(_read(self.workspace, self.name)["vm_size"])
+        return str(read(self.workspace, self.name)["vm_size"])
 
     @property
     def vm_priority(self) -> str:
         """`dedicated` or `lowpriority`."""
-        return str(_read(self.workspace, self.name)["vm_priority"])
+        return str(read(self.workspace, self.name)["vm_priority"])
 
     @staticmethod
     def supported_vmsizes(workspace: Workspace, location: str | None = None) -> list[Any]:
@@ -296,7 +319,7 @@ class AmlCompute(ComputeTarget):
         Raises:
             ComputeTargetException: the numbers make no pool.
         """
-        before = _read(self.workspace, self.name)
+        before = read(self.workspace, self.name)
         given: dict[str, Any] = {
             "min_nodes": min_nodes,
             "max_nodes": max_nodes,
@@ -315,7 +338,7 @@ class AmlCompute(ComputeTarget):
         from rechain.supervisor import pool
 
         tickets = pool.tickets(self.name)
-        return AmlComputeStatus(_read(self.workspace, self.name), tickets)
+        return AmlComputeStatus(read(self.workspace, self.name), tickets)
 
     def list_nodes(self) -> list[dict[str, Any]]:
         """Return its busy nodes, each with the run that it works for."""
@@ -345,102 +368,5 @@ class _Provisioning:
         self.settings = settings
 
 
-def pool_of(
-    workspace: Workspace,
-    target: object,
-    *,
-    vm_size: str | None,
-    vm_priority: str | None,
-    node_count: int,
-) -> dict[str, Any]:
-    """Return the `pool` of a job, as docs/run-folder.md describes it.
-
-    Args:
-        workspace: where the target is looked up.
-        target: a target or the name of one; None for a pool that is the run's own.
-        vm_size: the size of the nodes of the run's own pool.
-        vm_priority: the run's priority; that of the target if left out.
-        node_count: how many nodes the run takes.
-
-    Raises:
-        ComputeTargetException: there is no such target or no such size.
-        TrainingException: it has fewer nodes than the run takes.
-    """
-    if target in (None, "amlcompute"):
-        if not vm_size:
-            raise TrainingException(
-                "compute_target is 'amlcompute', a pool made for the run alone: give vm_size, the "
-                "size of its nodes."
-            )
-        settings: dict[str, Any] = {
-            "vm_size": vm_size,
-            "vm_priority": "dedicated",
-            "max_nodes": node_count,
-        }
-        name = None
-    else:
-        name = target if isinstance(target, str) else str(getattr(target, "name", target))
-        settings = _read(workspace, name)
-    if node_count > settings["max_nodes"]:
-        raise TrainingException(
-            f"node_count is {node_count}, and the compute target {name!r} has "
-            f"{settings['max_nodes']} nodes (max_nodes)."
-        )
-    size = sizes.find(settings["vm_size"]) if settings["vm_size"] else None
-    return {
-        "name": name,
-        "vm_size": size.name if size else None,
-        "max_nodes": settings["max_nodes"],
-        "priority": vm_priority or settings["vm_priority"],
-        "cpus": size.cpus if size else None,
-        "memory_gib": size.memory_gib if size else None,
-        "gpus": size.gpus if size else 0,
-    }
-
-
 def _on(run: Run, name: str) -> bool:
     return (run._job.get("pool") or {}).get("name") == name
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UserErrorException(
-            f"name is {name!r}; a compute target's name is at most 64 letters, digits, '-' and "
-            "'_', and begins with a letter."
-        )
-    if name.lower() in _RESERVED:
-        raise UserErrorException(
-            f"name is {name!r}, which means something else already; take another name."
-        )
-
-
-def _names(workspace: Workspace) -> list[str]:
-    try:
-        found = os.listdir(workspace._paths.compute)
-    except FileNotFoundError:
-        return []
-    return sorted(name[:-5] for name in found if name.endswith(".json"))
-
-
-def _read(workspace: Workspace, name: str) -> dict[str, Any]:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise _absent(workspace, name)
-    path = workspace._paths.compute_target(name)
-    try:
-        settings: dict[str, Any] = jsonl.read(path)
-    except FileNotFoundError:
-        raise _absent(workspace, name) from None
-    except (OSError, ValueError) as error:
-        raise ComputeTargetException(
-            f"the compute target {name!r} cannot be read: {error}. Restore that file, or remove "
-            "it and make the target again."
-        ) from error
-    return settings
-
-
-def _absent(workspace: Workspace, name: object) -> ComputeTargetException:
-    names = ", ".join(["local", *_names(workspace)])
-    return ComputeTargetException(
-        f"ComputeTargetNotFound: there is no compute target {name!r} in the workspace "
-        f"{workspace.path}; there is: {names}. ComputeTarget.create makes one."
-    )

@@ -6,68 +6,73 @@ machine lost power, the next reader on that machine ends what is left and writes
 
 from __future__ import annotations
 
-import os
 import time
 
 from rechain.compute import get
-from rechain.record import jsonl
-from rechain.record.journal import end_event, fold, fold_attempt
-from rechain.supervisor.tree import kill_marked
+from rechain.compute.ended import give_up
+from rechain.record.journal import fold, fold_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rechain.record.paths import AttemptPaths, RunPaths
+    from rechain.compute.target import Observation
+    from rechain.record.paths import RunPaths
 
-__all__ = ["give_up", "reconcile"]
+__all__ = ["LOST", "reconcile"]
 
-# How long a supervisor may take from its claim to its first line, once its launcher is gone.
-_START_SECONDS = 5.0
+LOST = "supervisor_lost"
+
+_BOTH_KILLED = "guard and supervisor were both killed, or the machine went down"
+
+# How long the record of a run may lag behind the end of its processes.
+_SETTLE_SECONDS = 5.0
 
 
-def reconcile(run: RunPaths, job: dict[str, Any]) -> None:
+def reconcile(run: RunPaths, job: dict[str, Any]) -> Observation | None:
     """See whether an unfinished run can still end by itself; if not, write its end.
 
-    Does nothing if that cannot be known from here, as for the runs of another host.
+    Does nothing if that cannot be known from here, as for the local runs of another host.
 
     Args:
         run: the run.
         job: its job document.
+
+    Returns:
+        What its target knows of it; None if the run has ended or its target is not known here.
     """
     try:
         target = get(job)
     except LookupError:
-        return  # only a newer Rechain, or another one, knows that place
-    if fold(run).end or target.poll([run])[run.run_id].alive is not False:
-        return
-    attempt = run.last_attempt()
-    if attempt is not None and fold_attempt(attempt).attempt is None:
-        until = time.monotonic() + _START_SECONDS
-        while fold_attempt(attempt).attempt is None and time.monotonic() < until:
-            time.sleep(0.05)  # the launcher leaves before the supervisor's first line is there
-        if target.poll([run])[run.run_id].alive is not False:
-            return
+        return None  # only a newer Rechain, or another one, knows that place
     if fold(run).end:
-        return  # written in its last moment
+        return None
+    seen = target.poll([run])[run.run_id]
+    if seen.alive is not False:
+        return seen
+    until = time.monotonic() + _SETTLE_SECONDS
+    while not _settled(run, job) and time.monotonic() < until:
+        time.sleep(0.05)
+    if fold(run).end:
+        return None  # written in its last moment
+    seen = target.poll([run])[run.run_id]
+    if seen.alive is not False:
+        return seen
+    told = {"cause": LOST, "message": _BOTH_KILLED, **(seen.end or {})}
     try:
-        give_up(run, "guard and supervisor were both killed, or the machine went down")
+        give_up(run, told.pop("cause"), told.pop("message"), here=not job.get("slurm"), **told)
     except OSError:
         pass  # a folder that is ours to read only: its owner will say it
+    return None
 
 
-def give_up(run: RunPaths, message: str) -> None:
-    """End what is left of the newest attempt's processes and record `supervisor_lost`."""
-    attempt = run.last_attempt() or _claim_first(run)
-    started = fold_attempt(attempt).attempt or {}
-    left = kill_marked(f"{run.run_id}/{attempt.number}", started.get("cgroup"))
-    jsonl.write_new(attempt.reader_end, end_event("supervisor_lost", message, leftover=left))
-
-
-def _claim_first(run: RunPaths) -> AttemptPaths:
-    attempt = run.attempt(1)
-    try:
-        os.mkdir(attempt.root)
-    except FileExistsError:
-        pass  # another reader came to the same conclusion
-    return attempt
+def _settled(run: RunPaths, job: dict[str, Any]) -> bool:
+    """Return whether nothing more can be expected of a run whose processes are gone."""
+    attempt = run.last_attempt()
+    if attempt is None:
+        return True
+    if job.get("slurm"):
+        # Another host wrote there: its last words may take a moment to be seen here.
+        return bool(fold(run).end or (fold_attempt(attempt).end or {}).get("requeue"))
+    # The launcher leaves before the supervisor's first line is there.
+    return fold_attempt(attempt).attempt is not None

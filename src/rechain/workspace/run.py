@@ -133,14 +133,17 @@ class Run(Interactive):
         if state.end is None:
             if not os.path.exists(self._paths.job):
                 raise UserErrorException(f"the run {self.id} is not there any more: deleted")
-            self._reconcile()
+            waiting = self._reconcile()
             state = fold(self._paths)
+            state.waiting = waiting
         return state
 
-    def _reconcile(self) -> None:
+    def _reconcile(self) -> str:
+        """Write the end of the run if nobody else can; return why it waits, if it does."""
         from rechain.workspace.reconcile import reconcile
 
-        reconcile(self._paths, self._job)
+        seen = reconcile(self._paths, self._job)
+        return seen.reason if seen is not None and seen.alive else ""
 
     def get_status(self) -> str:
         """Return v1's status: NotStarted, Preparing, Running, ..., Completed, Failed, Canceled."""

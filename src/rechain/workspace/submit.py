@@ -98,24 +98,24 @@ def prepare(
         grace_seconds=grace_seconds,
         stall_seconds=stall_seconds,
         mpi=mpi,
-        pool=_pool(experiment.workspace, config),
+        **_place(experiment.workspace, config),
         tags=tags,
     )
     return Prepared(experiment, job if parent is None else job.replace(parent=parent))
 
 
-def _pool(workspace: Workspace, config: MMLBaseEstimator) -> dict[str, Any] | None:
-    """Return the nodes that an estimator asks for; None for this machine as it is."""
+def _place(workspace: Workspace, config: MMLBaseEstimator) -> dict[str, Any]:
+    """Return an estimator's `pool` or `slurm`, by name; nothing for this machine as it is."""
     from rechain.estimator.base import _FrameworkBaseEstimator
 
     if not isinstance(config, _FrameworkBaseEstimator):
-        return None  # what is no estimator is refused where it is compiled
+        return {}  # what is no estimator is refused where it is compiled
     given = config._as_changed()[0]._given
     if given["compute_target"] == "local":
-        return None
-    from rechain.workspace.compute_target import pool_of
+        return {}
+    from rechain.workspace.place import place_of
 
-    return pool_of(
+    return place_of(
         workspace,
         given["compute_target"],
         vm_size=given["vm_size"],
@@ -262,9 +262,10 @@ class Prepared:
                     raise
                 raise ExperimentExecutionException(f"nothing can be started: {error}") from error
             with contextlib.suppress(OSError):  # the disk may be full: that is what it says
-                from rechain.workspace.reconcile import give_up
+                from rechain.compute.ended import give_up
 
-                give_up(self._paths, str(error))
+                cause = "environment" if self._job.slurm else "supervisor_lost"
+                give_up(self._paths, cause, str(error), here=True)
             raise ExperimentExecutionException(
                 f"the run {self._run_id} cannot be started: {error}", error
             ) from error

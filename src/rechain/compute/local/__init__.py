@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from rechain.compute.target import Observation, StartError, Submission
+from rechain.compute.target import Observation, StartError, Submission, command_of
 from rechain.record import host, jsonl
 from rechain.record.journal import fold_attempt
 
@@ -40,16 +40,11 @@ class LocalTarget:
 
     def plan(self, run: RunPaths, job: Mapping[str, Any]) -> Submission:
         """Say what `start` would do."""
-        environment = job["environment"]
-        if environment["kind"] == "user-managed":
-            python = environment["python"]
-        else:
-            python = f"<{environment['recipe']}>/bin/python"
         return Submission(
             target=job["target"],
             argv=(sys.executable, "-I", "-S", _SUPERVISOR, run.root),
             script=None,
-            command=(python, *job["command"]),
+            command=command_of(job),
             environment=dict(job["variables"]),
         )
 

@@ -1,0 +1,84 @@
+"""Slurm's own commands, called with explicit formats and without the user's defaults for them."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["SlurmError", "call", "environment"]
+
+_PATIENCE = 120.0  # seconds; slurmctld's own MessageTimeout is mostly 10, but commands retry
+
+# What a user may have set for interactive use would change what our calls mean, and what belongs
+# to a surrounding job would be believed by the new one. A cluster's location has to stay.
+_DROPPED = ("SLURM_", "SLURMD_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SRUN_")
+_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
+
+
+class SlurmError(Exception):
+    """A command of Slurm failed.
+
+    Args:
+        message: one line: which, and what it said.
+        missing: whether there is no such command on this machine.
+    """
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.missing = missing
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables without those that change the meaning of Slurm's commands."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT or not name.startswith(_DROPPED)
+    }
+
+
+def call(
+    command: Sequence[str],
+    *,
+    given: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    seconds: float = _PATIENCE,
+) -> str:
+    """Run a command and return what it printed.
+
+    Args:
+        command: its name and arguments.
+        given: its stdin.
+        environ: its variables; this process's if left out.
+        seconds: how long it may take.
+
+    Raises:
+        SlurmError: it is not there, failed, or took too long.
+    """
+    import subprocess
+
+    name = command[0]
+    variables = environment(os.environ if environ is None else environ)
+    variables["SLURM_TIME_FORMAT"] = "standard"
+    try:
+        done = subprocess.run(
+            command, input=given or "", env=variables, timeout=seconds, cwd="/",
+            capture_output=True, check=False, text=True, errors="replace",
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise SlurmError(
+            f"there is no {name} on PATH: is this a login node of the cluster?", missing=True
+        ) from None
+    except OSError as error:
+        raise SlurmError(f"{name} cannot be run: {error}") from error
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{name} timed out: no answer within {seconds:g} s") from None
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        last = said[-1] if said else f"it ended with {done.returncode} and said nothing"
+        raise SlurmError(f"{name}: {last.removeprefix(f'{name}: ').removeprefix('error: ')}")
+    return done.stdout

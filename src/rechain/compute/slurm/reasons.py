@@ -1,0 +1,164 @@
+"""Why a job waits, in words: what Slurm's codes mean, and what its user can do.
+
+The codes are those of squeue(1), "JOB REASON CODES", and of Slurm's page on resource limits.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["REASONS", "Reason", "in_words"]
+
+_WAIT = "nothing to do but to wait"
+_ADMIN = "ask the cluster's administrators"
+
+
+class Reason:
+    """One row of the table.
+
+    Attributes:
+        words: what it means.
+        advice: what to do.
+        stuck: whether the job will never start by itself.
+    """
+
+    __slots__ = ("advice", "stuck", "words")
+
+    def __init__(self, words: str, advice: str, *, stuck: bool = False) -> None:
+        self.words = words
+        self.advice = advice
+        self.stuck = stuck
+
+
+REASONS: dict[str, Reason] = {
+    "": Reason("Slurm has not looked at it yet", _WAIT),
+    "Priority": Reason("other jobs go first", _WAIT),
+    "Resources": Reason("it is next, and waits until its nodes are free", _WAIT),
+    "WaitingForScheduling": Reason("Slurm has not looked at it yet", _WAIT),
+    "BeginTime": Reason("its earliest start is to come, as for a while after a requeue", _WAIT),
+    "Cleaning": Reason("its last start is still being tidied up", _WAIT),
+    "Prolog": Reason("the cluster prepares its nodes", _WAIT),
+    "Reservation": Reason("its reservation has not begun", _WAIT),
+    "Licenses": Reason("a license that it asks for is taken", _WAIT),
+    "JobArrayTaskLimit": Reason("as many tasks of its array run as may", _WAIT),
+    "BurstBufferResources": Reason("the burst buffer is full", _WAIT),
+    "BurstBufferStageIn": Reason("its data is being brought in", _WAIT),
+    "Dependency": Reason("a job that it depends on has not ended", _WAIT),
+    "FedJobLock": Reason("the clusters of the federation agree on where it runs", _WAIT),
+    "NodeDown": Reason("a node that it needs is down", f"wait, or {_ADMIN}"),
+    "ReqNodeNotAvail": Reason(
+        "nodes that it asks for are down, drained or reserved",
+        "see `sinfo -R`; it may also be that a maintenance begins before its time limit is over: "
+        "then a shorter --time-limit helps",
+    ),
+    "PartitionDown": Reason(
+        "its partition takes jobs, but starts none now", f"wait, or use another; {_ADMIN}"
+    ),
+    "FrontEndDown": Reason("no front end can start it", _ADMIN),
+    "MaxRequeueReached": Reason(
+        "it was started as often as the cluster allows", "cancel it, and submit it again",
+        stuck=True,
+    ),
+    "PartitionInactive": Reason(
+        "its partition is switched off", "use another partition (rechain target add)", stuck=True
+    ),
+    "PartitionNodeLimit": Reason(
+        "its partition does not have, or does not give to one job, that many nodes; or they are "
+        "down",
+        "ask for fewer nodes (--node-count), or see `sinfo`", stuck=True,
+    ),
+    "PartitionConfig": Reason(
+        "its partition does not have or allow what it asks for",
+        "ask for less (--node-count, --vm-size), or use another partition", stuck=True,
+    ),
+    "PartitionTimeLimit": Reason(
+        "its time limit is longer than its partition's",
+        "give a shorter --time-limit (max_run_duration_seconds)", stuck=True,
+    ),
+    "BadConstraints": Reason(
+        "no node of the partition has what it asks for",
+        "see the target's vm_size (rechain target show), and `sinfo -o '%N %f %G'`", stuck=True,
+    ),
+    "AccountNotAllowed": Reason(
+        "its account may not use the partition", "name another with --account", stuck=True
+    ),
+    "QOSNotAllowed": Reason(
+        "its QOS may not be used on the partition", "name another with --qos", stuck=True
+    ),
+    "InvalidAccount": Reason(
+        "there is no such account, or you are not in it",
+        "name yours in the target (rechain target add --account); `sacctmgr show assoc "
+        "user=$USER` lists them",
+        stuck=True,
+    ),
+    "InvalidQOS": Reason(
+        "there is no such QOS, or you may not use it",
+        "name another in the target (rechain target add --qos)", stuck=True,
+    ),
+    "QOSUsageThreshold": Reason("its QOS asks for less usage than you have had", _WAIT),
+    "DependencyNeverSatisfied": Reason(
+        "a job that it depends on failed", "cancel it, and submit it again", stuck=True
+    ),
+    "JobHeldUser": Reason("somebody held it", "`scontrol release JOB` lets it go on", stuck=True),
+    "JobHeldAdmin": Reason("an administrator held it", _ADMIN, stuck=True),
+    "JobHoldMaxRequeue": Reason(
+        "it was requeued too often, and Slurm holds it",
+        "see the run's log; `scontrol release JOB` lets it go on", stuck=True,
+    ),
+    "JobLaunchFailure": Reason(
+        "it could not be started, and Slurm holds it",
+        f"`scontrol release JOB` lets it try again; {_ADMIN}", stuck=True,
+    ),
+    "launch_failed_requeued_held": Reason(
+        "it could not be started, and Slurm holds it",
+        f"`scontrol release JOB` lets it try again; {_ADMIN}", stuck=True,
+    ),
+    "AssociationJobLimit": Reason("as many of your jobs run as may", _WAIT),
+    "AssociationResourceLimit": Reason("your account has what it may have", _WAIT),
+    "AssociationTimeLimit": Reason("your account has used its time", _ADMIN),
+    "QOSJobLimit": Reason("as many jobs of its QOS run as may", _WAIT),
+    "QOSResourceLimit": Reason("the jobs of its QOS have what they may have", _WAIT),
+    "QOSTimeLimit": Reason("its QOS has used its time", _ADMIN),
+    "SystemFailure": Reason("Slurm itself, a file system or the network failed", _ADMIN),
+}  # fmt: skip
+
+# QOSMaxCpuPerUserLimit, AssocGrpGRES, QOSGrpNodeLimit, AssocMaxWallDurationPerJobLimit, ...
+_LIMIT = re.compile(
+    r"(?P<scope>QOS|Assoc)(?P<kind>Grp|Max|Min)(?P<what>[A-Za-z]*?)"
+    r"(?:Per(?P<per>User|Job|Node|Account|PerAccount))?(?:Limit)?$"
+)
+_SCOPES = {"QOS": "its QOS", "Assoc": "your account"}
+_WHATS = (
+    ("cpuruntime", "CPU minutes"), ("cpumin", "CPU minutes"), ("cpu", "CPUs"), ("gres", "GPUs"),
+    ("mem", "memory"), ("node", "nodes"), ("wall", "time"), ("submit", "submitted jobs"),
+    ("job", "jobs"), ("bil", "billing units"), ("license", "licenses"), ("energy", "energy"),
+    ("bb", "burst buffer"), ("unknown", "resources"),
+)  # fmt: skip
+
+
+def in_words(code: str) -> str:
+    """Return why a job waits and what to do, in one line that ends with Slurm's own code."""
+    short = code.partition(",")[0].strip("() ")
+    found = REASONS.get(short) or _of_limit(short)
+    if found is None:
+        return f"Slurm gives the reason {code}"
+    never = "it will not start by itself: " if found.stuck else ""
+    shown = f" [{code}]" if code else ""
+    return f"{found.words}: {never}{found.advice}{shown}"
+
+
+def _of_limit(code: str) -> Reason | None:
+    match = _LIMIT.fullmatch(code)
+    if match is None:
+        return None
+    whose, what = _SCOPES[match["scope"]], match["what"].lower()
+    named = next((words for start, words in _WHATS if what.startswith(start)), "resources")
+    per = match["per"] or ""
+    if match["kind"] == "Min":
+        return Reason(f"it asks for less {named} than {whose} demands", "ask for more", stuck=True)
+    if per in ("Job", "Node") or (match["kind"] == "Max" and not per):
+        each = "each node" if per == "Node" else "one job"
+        advice = f"ask for less, or use another {'QOS' if match['scope'] == 'QOS' else 'account'}"
+        return Reason(f"{whose} gives {each} less {named} than it asks for", advice, stuck=True)
+    who = "you have" if per == "User" else "its jobs together have"
+    return Reason(f"{who} as much of the {named} as {whose} allows", _WAIT)

@@ -1,0 +1,157 @@
+"""The supervisor as a Slurm job: where its variables come from, and what Slurm says of its end.
+
+The batch script becomes the guard (`__main__.py --slurm RUN`), so the job lasts as long as the
+run's own processes. Slurm starts the same script again after a preemption or the loss of a node;
+that is the run's next attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rechain.environment import store
+from rechain.record import jsonl
+from rechain.record.causes import CAUSES
+from rechain.record.journal import fold_attempt
+from rechain.record.paths import RunPaths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+__all__ = ["Slurm", "serve"]
+
+# What slurmstepd writes into the job's log when it ends one, and what follows the moment.
+_MARK = "*** JOB "
+_CANCELED = " CANCELLED AT "
+_WHY = (
+    ("DUE TO PREEMPTION", "preempted", "Slurm needed its nodes for another job"),
+    ("DUE TO TIME LIMIT", "time_limit", "the time limit of its Slurm job"),
+    ("FAILURE", "lost_node", "Slurm lost a node of the job"),
+)
+
+
+class Slurm:
+    """The job that an attempt runs in.
+
+    Args:
+        run: the run.
+    """
+
+    def __init__(self, run: RunPaths) -> None:
+        self._id = os.environ.get("SLURM_JOB_ID", "")
+        self._log = run.slurm_log(self._id)
+        self._offset = _size(self._log)
+        self.facts: dict[str, Any] = {
+            "job": self._id,
+            "restarts": int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+            "partition": os.environ.get("SLURM_JOB_PARTITION", ""),
+            "nodes": os.environ.get("SLURM_JOB_NODELIST", ""),
+        }
+
+    def ended(self) -> tuple[str, str] | None:
+        """Return cause and message if Slurm is ending the job; None if it is not.
+
+        It signals the script and all else of the job at the same time, so a script may be gone
+        before the supervisor has its own signal; but first it writes a line into the job's log.
+        """
+        try:
+            with open(self._log, errors="replace") as file:
+                file.seek(self._offset)
+                said = file.read(1 << 16)
+        except OSError:
+            return None
+        for line in said.split("\n"):
+            if _MARK not in line or _CANCELED not in line:
+                continue
+            for words, cause, message in _WHY:
+                if words in line:
+                    return cause, message
+            return "canceled", "canceled in Slurm (scancel)"
+        return None
+
+
+def serve(run_folder: str) -> NoReturn:
+    """Be the guard of the run's next attempt, in this process; never returns.
+
+    Args:
+        run_folder: the run.
+    """
+    from rechain.supervisor.guard import begin, guard
+
+    run = RunPaths(run_folder)
+    code = 125
+    try:
+        payload = _payload(run)
+        attempt = begin(run)
+    except (OSError, ValueError) as error:
+        os.write(2, f"rechain: {os.uname().nodename}: {error}\n".encode(errors="replace"))
+        os._exit(code)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 1)  # nobody waits for the supervisor's answer
+    os.close(null)
+    os.chdir("/")
+    try:
+        guard(run, attempt, payload, Slurm(run))
+        code = _exit_code(fold_attempt(attempt).end)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    os._exit(code)
+
+
+def _payload(run: RunPaths) -> dict[str, Any]:
+    """Return what travels by pipe elsewhere.
+
+    Raises:
+        OSError: the file of secrets cannot be read.
+        ValueError: a secret is missing; the message says which and where.
+    """
+    job = jsonl.read(run.job)
+    request = job["slurm"] or {}
+    script = {**os.environ, **job["variables"]}
+    if job["secrets"]:
+        script.update(_secrets(request.get("secrets"), job["secrets"]))
+    return {
+        "script": script,
+        "prepare": dict(os.environ),
+        "cache": request.get("store") or store.cache_root(),
+    }
+
+
+def _secrets(path: str | None, names: list[str]) -> dict[str, str]:
+    if path is None:
+        raise ValueError(
+            f"the run needs the secret {names[0]}, and the target names no file of secrets "
+            "(rechain target add --secrets)"
+        )
+    if os.stat(path).st_mode & 0o077:
+        raise ValueError(f"others can read the file of secrets {path}: chmod 600 it")
+    found = {}
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            name, equals, value = line.rstrip("\n").partition("=")
+            if equals and not name.lstrip().startswith("#"):
+                found[name.strip().removeprefix("export ").strip()] = value
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"the file of secrets {path} has no {', '.join(missing)}")
+    return {name: found[name] for name in names}
+
+
+def _exit_code(end: dict[str, Any] | None) -> int:
+    """Return what Slurm is to record: the script's own exit code, or the cause's."""
+    if end is None:
+        return 125
+    code = CAUSES[end["cause"]].exit_code
+    if code is not None:
+        return code
+    own: int | None = end.get("exit_code")
+    return own if own is not None else 128 + int(end.get("signal") or 0)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,76 @@
+"""A Slurm cluster as a compute target of a workspace."""
+
+from __future__ import annotations
+
+from rechain.compute.slurm.settings import Settings
+from rechain.workspace.compute_target import ComputeTarget
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+__all__ = ["SlurmCompute"]
+
+
+class SlurmCompute(ComputeTarget):
+    """A Slurm cluster; see `ComputeTarget`. What it keeps is a file of the workspace."""
+
+    type = "Slurm"
+
+    @staticmethod
+    def attach_configuration(
+        partition: str | None = None,
+        qos: str | None = None,
+        account: str | None = None,
+        lowpriority_partition: str | None = None,
+        lowpriority_qos: str | None = None,
+        vm_size: str | None = None,
+        vm_sizes: Mapping[str, Mapping[str, Any]] | None = None,
+        prologue: str | os.PathLike[str] | None = None,
+        store: str | os.PathLike[str] | None = None,
+        prepare: str = "job",
+        mpi: str = "auto",
+        secrets: str | os.PathLike[str] | None = None,
+        python: str | os.PathLike[str] | None = None,
+        options: Sequence[str] = (),
+    ) -> Settings:
+        """Describe a cluster, for `ComputeTarget.attach`; see `rechain.compute.slurm.settings`.
+
+        Args:
+            partition: the partition of its jobs; the cluster's default if left out.
+            qos: their QOS.
+            account: the account that they are charged to.
+            lowpriority_partition: where runs of low priority go.
+            lowpriority_qos: their QOS.
+            vm_size: the size of a node where a run names none.
+            vm_sizes: sizes of this cluster, by name: `constraint`, `gres`, `cpus`, `memory` in
+                GiB and `partition`.
+            prologue: a shell file that every job sources first.
+            store: the folder of environments; the nodes must see it.
+            prepare: where environments are built: `job` or `here`.
+            mpi: what starts ranks on several nodes.
+            secrets: a file of `NAME=VALUE` lines that only its owner can read.
+            python: the Python that runs Rechain on the nodes.
+            options: further options of sbatch.
+
+        Raises:
+            ComputeTargetException: one of them cannot be used.
+        """
+        return Settings(
+            partition=partition,
+            qos=qos,
+            account=account,
+            lowpriority_partition=lowpriority_partition,
+            lowpriority_qos=lowpriority_qos,
+            vm_size=vm_size,
+            vm_sizes=vm_sizes,
+            prologue=prologue,
+            store=store,
+            prepare=prepare,
+            mpi=mpi,
+            secrets=secrets,
+            python=python,
+            options=options,
+        )
