@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,6 +116,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (bin_folder / name).symlink_to(sys.executable)
     monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
     return folder
+
+
+@pytest.fixture
+def fake_gpu(home: Path, tmp_path: Path) -> Callable[..., None]:
+    """A function that puts an nvidia-smi on PATH: it prints these lines, with this status."""
+
+    def make(*lines: str, status: int = 0) -> None:
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.write_text("\n".join(["#!/bin/sh", "cat <<END", *lines, "END", f"exit {status}"]))
+        program.chmod(0o755)
+
+    return make
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ SUPERVISOR = {
 }  # fmt: skip
 # And what it has loaded more for a run on a pool.
 ON_A_POOL = {
-    "fcntl", "rechain.supervisor.nodes", "rechain.supervisor.pool", "rechain.supervisor.turns",
+    "fcntl", "rechain.environment.gpu", "rechain.supervisor.nodes", "rechain.supervisor.pool",
+    "rechain.supervisor.turns",
 }  # fmt: skip
 SMALL = {
     "name": "p", "vm_size": "S", "max_nodes": 1, "priority": "dedicated", "cpus": 1,

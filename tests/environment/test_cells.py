@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from rechain import recipes
 from rechain.environment.prepare import prepare
+from rechain.environment.resolve import resolve
 from rechain.environment.spec import venv_spec
 
 TRAIN = str(Path(__file__).with_name("train_tiny.py"))
@@ -63,6 +64,28 @@ def assert_the_recipe_knows_the_metadata(name, made):
         if line.startswith("Requires-Dist:") and "extra ==" not in line
     }
     assert required == set(recipes.load(name).requires)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("name", "minor"), [tuple(case.values) for case in cells()])
+def test_every_cupy_of_a_cell_goes_with_it(name, minor, cache, python, tmp_path):
+    """Resolved, not installed: there is no GPU here to run it on."""
+    recipe = recipes.load(name)
+    cell = recipe.cell(minor)
+    spec = venv_spec(name, minor)
+    for number, text in enumerate(cell.cupy):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        lock = resolve(
+            recipe,
+            cell._replace(pins=(*cell.pins, text)),
+            python(minor),
+            spec,
+            folder=str(folder),
+            say=lambda line: None,
+        )
+        locked = {f"{p['name']}=={p['version']}" for p in lock["packages"]}
+        assert {text, *cell.pins} <= locked
 
 
 @pytest.mark.engines

@@ -129,8 +129,10 @@ def test_a_curated_environment(code, home) -> None:
     assert job.environment["pip"] == []  # mpi4py 3.0.0 builds with no MPI of today
     assert "mpi4py==3.0.0, which v1 has with Chainer, is left to the recipe" in job.notes
     gpu = Environment.get(Workspace.local(), "AzureML-Chainer-5.1.0-GPU")
-    with pytest.raises(NotBuiltError, match="use_gpu=True"):
-        compiled(ScriptRunConfig(code, "train.py", environment=gpu))
+    job = compiled(ScriptRunConfig(code, "train.py", environment=gpu))
+    assert job.environment["gpu"]["wanted"] == "required"
+    assert job.environment["pip"] == []
+    assert "cupy-cuda90==5.2.0, which v1 has with Chainer, is left to the recipe" in job.notes
 
 
 def test_mpi(code) -> None:

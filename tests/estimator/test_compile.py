@@ -45,6 +45,7 @@ def compiled(source: Path, /, entry_script: Any = "train.py", **given: Any) -> J
             "grace_seconds",
             "stall_seconds",
             "mpi",
+            "gpu",
             "pool",
             "tags",
             "environ",
@@ -247,8 +248,21 @@ def test_nodes_of_a_pool(code: Path) -> None:
     assert (job.target, job.pool) == ("cluster", pool)
 
 
+@pytest.mark.parametrize("user_managed", [False, True])
+def test_whether_a_gpu_must_be_there(code: Path, user_managed: bool) -> None:
+    def wanted(gpu: str | None = None, environ: dict[str, str] | None = None, **given: Any) -> Any:
+        given = {"user_managed": user_managed, "use_gpu": True, **given}
+        return compiled(code, gpu=gpu, environ=environ or {}, **given).environment.get("gpu")
+
+    assert wanted(use_gpu=False, environ={"RECHAIN_GPU": "optional"}) is None
+    assert wanted()["wanted"] == "required"
+    assert wanted(environ={"RECHAIN_GPU": "optional"})["wanted"] == "optional"
+    assert wanted("required", {"RECHAIN_GPU": "optional"})["wanted"] == "required"
+    with pytest.raises(UserErrorException, match=r"gpu is 'maybe'.*'required' or 'opt"):
+        wanted(environ={"RECHAIN_GPU": "maybe"})
+
+
 NOT_BUILT: list[dict[str, Any]] = [
-    {"use_gpu": True},
     {"conda_packages": ["scipy"]},
     {"conda_dependencies_file": "env.yml"},
     {"conda_dependencies_file_path": "env.yml"},

@@ -69,7 +69,7 @@ BAD = {
     "zero time": ({"max_run_duration_seconds": 0}, "max_run_duration_seconds is 0; it must be m"),
     "nan time": ({"max_run_duration_seconds": float("nan")}, "max_run_duration_seconds is nan"),
     "packages": ({"pip_packages": ["numpy"]}, "user_managed=True means that nothing is installed"),
-    "not built": ({"use_gpu": True}, "use_gpu=True is not built yet"),
+    "not built": ({"shm_size": "2g"}, "shm_size='2g' is not built yet"),
     "tags": ({"tags": "x"}, "tags='x': tags are a dict"),
 }
 

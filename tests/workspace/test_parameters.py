@@ -51,7 +51,6 @@ def effect(parameter: str, does: str, mark: Any = pytest.mark.fast) -> Callable[
 
 # What it waits for, and an estimator that asks for it.
 WAITS: dict[str, tuple[str, dict[str, Any]]] = {
-    "use_gpu": ("GPUs", {"use_gpu": True}),
     "custom_docker_base_image": ("containers", {"custom_docker_base_image": "mine:1"}),
     "custom_docker_image": ("containers", {"custom_docker_image": "mine:1"}),
     "image_registry_details": ("containers", {"image_registry_details": ContainerRegistry()}),
@@ -306,6 +305,25 @@ def test_use_docker(submit) -> None:
         run, _ = completed(submit, "", use_docker=use_docker)
         notes = jsonl.read(RunPaths(run.folder).job)["notes"]
         assert ["without a container" in note for note in notes] == [True] * use_docker
+
+
+@effect(
+    "use_gpu",
+    "True: the script uses the machine's GPU, and has the [CuPy](environments.md#gpus) for "
+    "it. Without a GPU the run fails, or with `RECHAIN_GPU=optional` runs on the CPU. Tested with "
+    "a fake `nvidia-smi`.",
+)
+def test_use_gpu_with_a_fake_gpu(submit, fake_gpu, monkeypatch) -> None:
+    fake_gpu("No devices were found", status=6)
+    run = submit.done("", use_gpu=True)
+    assert last(run).end["cause"] == "no_gpu"
+    monkeypatch.setenv("RECHAIN_GPU", "optional")
+    run, _ = completed(submit, "", use_gpu=True)
+    assert any("No devices were found" in note for note in last(run).notes)
+    fake_gpu("0, GPU-a, Tesla K80, 535.104.05, 3.7")
+    run, _ = completed(submit, "", use_gpu=True)
+    (gpu,) = jsonl.read(RunPaths(run.folder).lock)["gpu"]["found"]
+    assert (gpu["name"], gpu["capability"]) == ("Tesla K80", "3.7")
 
 
 @effect("framework_version", "The version of Chainer in the environment.", pytest.mark.engines)

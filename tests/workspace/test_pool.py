@@ -244,15 +244,10 @@ def test_without_a_size_nothing_is_limited(submit) -> None:
     assert fold(paths(run)).last.notes == []
 
 
-def fake_nvidia_smi(tmp_path: Path, *gpus: str) -> None:
-    program = tmp_path / "bin" / "nvidia-smi"
-    lines = "\n".join(f"{number}, {gpu}" for number, gpu in enumerate(gpus))
-    program.write_text(f"#!/bin/sh\ncat <<END\n{lines}\nEND\n")
-    program.chmod(0o755)
-
-
-def test_gpus_of_a_fake_nvidia_smi_are_leased_to_one_run_at_a_time(submit, tmp_path) -> None:
-    fake_nvidia_smi(tmp_path, "GPU-a", "GPU-b")
+def test_gpus_of_a_fake_nvidia_smi_are_leased_to_one_run_at_a_time(
+    submit, tmp_path, fake_gpu
+) -> None:
+    fake_gpu("0, GPU-a", "1, GPU-b")
     gate = tmp_path / "gate"
     make(nodes=4, vm_size="Standard_NC6")
     script = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
@@ -269,9 +264,9 @@ def test_gpus_of_a_fake_nvidia_smi_are_leased_to_one_run_at_a_time(submit, tmp_p
 
 
 def test_of_a_fake_nvidia_smi_only_the_gpus_that_the_user_left_visible(
-    submit, tmp_path, monkeypatch
+    submit, fake_gpu, monkeypatch
 ) -> None:
-    fake_nvidia_smi(tmp_path, "GPU-a", "GPU-b", "GPU-c")
+    fake_gpu("0, GPU-a", "1, GPU-b", "2, GPU-c")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-c,1,9,0")
     script = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
     run = submit(script, compute_target=None, vm_size="Standard_NC24")

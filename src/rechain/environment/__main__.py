@@ -1,4 +1,4 @@
-"""Prepare the environment of a job in a process of its own: `... JOB_JSON RESULT_JSON [MPIEXEC]`.
+"""Prepare the environment of a job in a process of its own: `... JOB_JSON RESULT_JSON [OPTIONS]`.
 
 The supervisor starts this, by module or by import. Lines for people go to stdout as they come; the
 outcome goes to RESULT_JSON: `{"schema": 1, "ok": true}`, or `"ok": false` with `cause`,
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import sys
 
-from rechain.environment import store
+from rechain.environment import gpu, store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 
 
-def main(job: str, result: str, mpiexec: str = "") -> int:
+def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
     """Prepare the environment of a job.
 
     Args:
         job: path of its job.json.
         result: path of the outcome to write.
         mpiexec: path of the launcher to ask which MPI it is, for an environment of the user's own.
+        gpus: what `gpu.look` found, as JSON, for an environment with a GPU.
 
     Returns:
         The exit code: 0 if the environment is ready, else 1.
@@ -30,6 +31,8 @@ def main(job: str, result: str, mpiexec: str = "") -> int:
         if spec["kind"] != "user-managed":
             from rechain.environment.prepare import prepare
 
+            if gpus:
+                spec = gpu.settled(spec, jsonl.loads(gpus))
             prepare(spec, store.cache_root(), lambda line: print(line, flush=True))
         elif mpiexec:
             from rechain.environment.mpi import ask
@@ -37,6 +40,7 @@ def main(job: str, result: str, mpiexec: str = "") -> int:
             ask(store.cache_root(), mpiexec)
     except EnvironmentFailure as failure:
         said = {"message": failure.message, "hint": failure.hint, "detail": failure.detail}
+        cause = failure.cause
     except Exception as error:
         # Whatever it is, the run must end with a reason and not in silence.
         import traceback
@@ -46,11 +50,12 @@ def main(job: str, result: str, mpiexec: str = "") -> int:
             "hint": "This is a fault of Rechain: please report it with the run's prepare.log.",
             "detail": traceback.format_exc(),
         }
+        cause = "environment"
     else:
         jsonl.write_atomic(result, {"schema": 1, "ok": True})
         return 0
     print(*(text for text in said.values() if text), sep="\n", flush=True)
-    jsonl.write_atomic(result, {"schema": 1, "ok": False, "cause": "environment", **said})
+    jsonl.write_atomic(result, {"schema": 1, "ok": False, "cause": cause, **said})
     return 1
 
 

@@ -12,10 +12,14 @@ class EnvironmentFailure(Exception):
         message: one line: what is wrong.
         hint: one line: what to do about it; may be empty.
         detail: the whole story, such as the resolver's explanation; may be empty.
+        cause: a code of the causes table.
     """
 
-    def __init__(self, message: str, hint: str = "", detail: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str = "", detail: str = "", cause: str = "environment"
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.detail = detail
+        self.cause = cause

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rechain.environment import interpreters, store
+from rechain.environment import gpu, interpreters, store
 from rechain.environment.build import alone, build, folder_of, workbench
 from rechain.environment.errors import EnvironmentFailure
 from rechain.exceptions import UserErrorException
@@ -25,7 +25,8 @@ def prepare(
     """Return the environment of a spec, building it if need be.
 
     Args:
-        spec: the `environment` of a job.json, as `venv_spec` made it.
+        spec: the `environment` of a job.json, as `venv_spec` made it; with a GPU, as
+            `gpu.settled` did.
         cache: what `store.cache_root` returned.
         say: takes lines for people, as things happen.
 
@@ -86,10 +87,12 @@ def _recipe(spec: dict[str, Any]) -> Recipe:
 
     try:
         asked = (spec["recipe"], spec["python"], spec["pip"], spec["strict"])
-        same = venv_spec(*asked, mpi=spec.get("mpi"))
+        same = venv_spec(*asked, mpi=spec.get("mpi"), gpu=spec.get("gpu"))
         recipe = recipes.load(spec["recipe"])
     except UserErrorException as error:
         raise EnvironmentFailure(error.message, "Submit the run again.") from error
+    if "gpu" in spec:
+        same = gpu.settled(same, spec["gpus"])
     if same["digest"] != spec["digest"]:
         raise EnvironmentFailure(
             f"the job was described with another version of the recipe {spec['recipe']}",
@@ -126,9 +129,19 @@ def _resolve(
     from rechain.environment.resolve import resolve
 
     recipe = _recipe(spec)
-    interpreter, notes = interpreters.choose(spec["python"], recipe, cache, spec["strict"], say)
+    gpus = spec["gpus"] if "gpu" in spec else []
+    choice = recipe
+    if gpus:
+        from rechain.environment import cupy
+
+        choice = cupy.cells_for(recipe, spec, gpus)
+    interpreter, notes = interpreters.choose(spec["python"], choice, cache, spec["strict"], say)
     cell = recipe.cell(interpreter.version)
     assert cell is not None, "choose() returns only what the recipe has a cell for"
+    if gpus:
+        pins, said = cupy.pins(cell, spec, gpus)
+        cell = cell._replace(pins=(*cell.pins, *pins))
+        notes += said
     mpi = _mpi(spec, cache, say) if "mpi" in spec else None
     if mpi is not None:
         cell = cell._replace(pins=(*cell.pins, _mpi4py(cell)))

@@ -14,7 +14,7 @@ from rechain.exceptions import UserErrorException
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["mpi_setting", "venv_spec"]
+__all__ = ["gpu_setting", "mpi_setting", "venv_spec"]
 
 # Part of every digest: raised when the same spec comes to mean another environment.
 _RULES = 1
@@ -31,6 +31,7 @@ def venv_spec(
     pip: Iterable[str] = (),
     strict: bool = False,
     mpi: dict[str, Any] | None = None,
+    gpu: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a virtual environment for a framework version.
 
@@ -43,10 +44,12 @@ def venv_spec(
         strict: whether to fail where something else than what was asked for would be taken.
         mpi: what `mpi_setting` returned, for a script of several ranks. A requirement `mpi4py`
             means an MPI even if it is left out: `$RECHAIN_MPI`, else `auto`.
+        gpu: what `gpu_setting` returned, for a script that uses one.
 
     Returns:
         The `environment` of a job.json, with one key more: `notes`, what the user should be told
         once. `digest` covers all that determines the result: this spec and the recipe's content.
+        `gpu` has a digest of its own, for when there is one; see `gpu.settled`.
 
     Raises:
         UserErrorException: the recipe is unknown, has no cell for this Python, or a requirement
@@ -67,7 +70,30 @@ def venv_spec(
     if mpi is not None:
         spec["mpi"] = mpi
         content["mpis"] = recipes.mpis()
-    return {**spec, "digest": _digest({**spec, **content}), "notes": notes}
+    made = {**spec, "digest": _digest({**spec, **content}), "notes": notes}
+    if gpu is not None:
+        with_gpu = _digest({**spec, **content, "cuda": recipes.cuda()})
+        made["gpu"] = {"wanted": gpu["wanted"], "digest": with_gpu}
+    return made
+
+
+def gpu_setting(wanted: str) -> dict[str, Any]:
+    """Say whether a script that uses a GPU may run without one.
+
+    Args:
+        wanted: `required`, or `optional`: without a GPU it runs on the CPU.
+
+    Returns:
+        The `gpu` of a job's environment: `{"wanted"}`.
+
+    Raises:
+        UserErrorException: it is neither.
+    """
+    if wanted not in ("required", "optional"):
+        raise UserErrorException(
+            f"gpu is {wanted!r} (--gpu, RECHAIN_GPU); it can be 'required' or 'optional'"
+        )
+    return {"wanted": wanted}
 
 
 def mpi_setting(wanted: str, environ: Mapping[str, str]) -> dict[str, Any]:

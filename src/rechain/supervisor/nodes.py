@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from rechain.environment import gpu
 from rechain.record import jsonl
 
 TYPE_CHECKING = False
@@ -18,60 +19,12 @@ if TYPE_CHECKING:
 
     from rechain.supervisor.turns import Ticket
 
-__all__ = ["NODES", "Nodes", "settle", "visible_gpus"]
+__all__ = ["NODES", "Nodes", "settle"]
 
 # The variable by which each rank's guard learns what its node is.
 NODES = "RECHAIN_NODES"
 
-_CUDA = "CUDA_VISIBLE_DEVICES"
 _GIB = 1 << 30
-
-
-def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """Return the ids of this machine's GPUs that a script may use; none without nvidia-smi.
-
-    Args:
-        environment: the script's variables: it may have been told to use some of them only.
-    """
-    gpus = [line.partition(",") for line in _ask_nvidia_smi().splitlines() if "," in line]
-    named = [(index.strip(), uuid.strip()) for index, _, uuid in gpus]
-    wanted = environment.get(_CUDA)
-    if wanted is None:
-        return [uuid for _, uuid in named]
-    found: list[str] = []
-    for name in map(str.strip, wanted.split(",")):
-        match = [
-            uuid for index, uuid in named if name and (name == index or name in uuid[: len(name)])
-        ]
-        if len(match) != 1 or match[0] in found:
-            break  # CUDA, too, reads the list up to the first name that is none
-        found += match
-    return found
-
-
-def _ask_nvidia_smi() -> str:
-    command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
-    for folder in os.environ.get("PATH", os.defpath).split(":"):
-        program = f"{folder}/{command[0]}"
-        if os.access(program, os.X_OK):
-            break
-    else:
-        return ""
-    reader, writer = os.pipe()
-    try:
-        actions = [(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_CLOSE, reader)]
-        child = os.posix_spawn(program, command, os.environ, file_actions=actions)
-    except OSError:
-        os.close(reader)
-        return ""
-    finally:
-        os.close(writer)
-    said = b""
-    while chunk := os.read(reader, 65536):
-        said += chunk
-    os.close(reader)
-    _, status = os.waitpid(child, 0)
-    return said.decode(errors="replace") if not status else ""
 
 
 class Nodes:
@@ -151,7 +104,7 @@ class Nodes:
             cores = [self._cores[n * cpus : (n + 1) * cpus] for n in range(self._nodes)]
             spec: dict[str, Any] = {"per_node": self._per_node, "cores": cores, "data": self._data}
             return {NODES: jsonl.dumps({**spec, "gpus": self._gpus if self._sized else None})}
-        return {_CUDA: ",".join(self._gpus[0])} if self._sized else {}
+        return {gpu.VARIABLE: ",".join(self._gpus[0])} if self._sized else {}
 
     def enter(self) -> None:
         """Confine this process, which is about to become the script, or the ranks' launcher."""
@@ -191,7 +144,7 @@ def settle(text: str, rank: int) -> dict[str, str]:
     }
     if spec["gpus"] is not None:
         # As on a node of one's own, its ranks see all its GPUs and choose by their local rank.
-        variables[_CUDA] = ",".join(spec["gpus"][node])
+        variables[gpu.VARIABLE] = ",".join(spec["gpus"][node])
     return variables
 
 

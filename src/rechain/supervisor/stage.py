@@ -30,13 +30,17 @@ class EnvironmentNotReady(Exception):
         message: one line: why.
         hint: what to do about it.
         detail: the whole story.
+        cause: a code of the causes table.
     """
 
-    def __init__(self, message: str, hint: str = "", detail: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str = "", detail: str = "", cause: str = "environment"
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.detail = detail
+        self.cause = cause
 
 
 class Stage:
@@ -47,6 +51,9 @@ class Stage:
         attempt: the attempt.
         job: the job's document.
         payload: what travelled by pipe: `script` and `prepare`, the two environments.
+
+    Attributes:
+        notes: what the user should be told once.
     """
 
     def __init__(
@@ -60,6 +67,8 @@ class Stage:
         self._cache: str = payload["cache"]
         self._found: dict[str, Any] | None = None
         self._arguments: list[str] = job["command"][1:]
+        self._gpus: list[dict[str, str]] | None = None  # None: nobody has looked
+        self.notes: list[str] = []
 
     @property
     def ready(self) -> bool:
@@ -70,13 +79,29 @@ class Stage:
         """Look for the environment.
 
         Raises:
-            EnvironmentNotReady: it is the user's own, and is not there.
+            EnvironmentNotReady: it is the user's own, and is not there; or there is no GPU.
         """
         wanted = self._job["environment"]
+        if "gpu" in wanted and self._gpus is None:
+            self._look_for_gpus(wanted["gpu"]["wanted"])
         if wanted["kind"] == "user-managed":
             self._found = self._user_managed(wanted["python"])
         else:
+            if self._gpus is not None:
+                from rechain.environment import gpu
+
+                wanted = gpu.settled(wanted, self._gpus)
             self._found = store.find(self._cache, wanted["digest"])
+
+    def _look_for_gpus(self, wanted: str) -> None:
+        from rechain.environment import gpu
+
+        self._gpus, why = gpu.look(self._script_environment)
+        if self._gpus:
+            return
+        if wanted == "required":
+            raise EnvironmentNotReady(why, cause="no_gpu")
+        self.notes.append(f"no GPU is used: {why}; the script runs without one (gpu = optional)")
 
     def _user_managed(self, python: str) -> dict[str, Any] | None:
         path = _which(python, self._script_environment.get("PATH", os.defpath), self._run.work)
@@ -118,6 +143,8 @@ class Stage:
         argv = [sys.executable, "-I", "-c", code, self._run.job, self._attempt.prepare_result]
         if self._job["environment"]["kind"] == "user-managed":
             argv.append(self._mpiexec())
+        elif self._gpus is not None:
+            argv += ["", jsonl.dumps(self._gpus)]
         os.execve(argv[0], argv, self._prepare_environment | {"RECHAIN_CACHE": self._cache})
 
     def read_result(self, status: int) -> None:
@@ -135,7 +162,8 @@ class Stage:
                 f"wait status {status}",
             ) from None
         if not result["ok"]:
-            raise EnvironmentNotReady(result["message"], result["hint"], result.get("detail", ""))
+            said = (result["message"], result["hint"], result.get("detail", ""), result["cause"])
+            raise EnvironmentNotReady(*said)
         self.find()
         if not self.ready:
             raise EnvironmentNotReady("it was built, and is not there any more")
@@ -143,7 +171,11 @@ class Stage:
     def write_lock(self) -> None:
         """Record what the environment resolved to."""
         assert self._found is not None
-        jsonl.write_atomic(self._run.lock, self._found["lock"])
+        lock = self._found["lock"]
+        if self._gpus is not None:
+            wanted = self._job["environment"]["gpu"]["wanted"]
+            lock = {**lock, "gpu": {"wanted": wanted, "found": self._gpus}}
+        jsonl.write_atomic(self._run.lock, lock)
 
     def start_resuming(self) -> None:
         """Become the process that finds out how the script goes on; called in a fresh child."""

@@ -144,6 +144,8 @@ class Supervisor:
             self.journal.write("note", text=note)
         try:
             stage.find()
+            for note in stage.notes:
+                self.journal.write("note", text=note)
             if not stage.ready:
                 self.journal.write("state", state="Preparing")
                 self._spawn(stage.start_preparing)
@@ -153,7 +155,7 @@ class Supervisor:
                 stage.read_result(status)
             stage.write_lock()
         except EnvironmentNotReady as error:
-            outcome = Outcome("environment", error.message)
+            outcome = Outcome(error.cause, error.message)
             outcome.detail = error.detail
             outcome.hint = error.hint
             return outcome
@@ -209,10 +211,11 @@ class Supervisor:
 
     def _take_nodes(self) -> Nodes | None:
         """Wait in line for nodes; None if the attempt must end before it has them."""
-        from rechain.supervisor.nodes import Nodes, visible_gpus
+        from rechain.environment import gpu
+        from rechain.supervisor.nodes import Nodes
         from rechain.supervisor.pool import Place
 
-        gpus = visible_gpus(self._payload["script"]) if self.job["pool"]["gpus"] else []
+        gpus = gpu.visible(self._payload["script"]) if self.job["pool"]["gpus"] else []
         place = self._place = Place(self.job, self.attempt, self._guard, self._watch, gpus)
         self._look_around()
         queued = False

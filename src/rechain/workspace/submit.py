@@ -62,6 +62,7 @@ def prepare(
     grace_seconds: float = 10,
     stall_seconds: float | None = None,
     mpi: str | None = None,
+    gpu: str | None = None,
     parent: str | None = None,
 ) -> Prepared:
     """Compile a description and check it, without starting or writing anything.
@@ -75,6 +76,7 @@ def prepare(
         grace_seconds: between SIGTERM and SIGKILL, when the run is stopped.
         stall_seconds: after this time without any sign of progress it is stopped.
         mpi: which MPI starts its ranks; see `compile`.
+        gpu: whether it may run without the GPU that it asks for; see `compile`.
         parent: the id of the run that it will be a child of.
 
     Raises:
@@ -98,6 +100,7 @@ def prepare(
         grace_seconds=grace_seconds,
         stall_seconds=stall_seconds,
         mpi=mpi,
+        gpu=gpu,
         **_place(experiment.workspace, config),
         tags=tags,
     )

@@ -36,8 +36,11 @@ def prepare_here(run: RunPaths, request: Mapping[str, Any], payload: Mapping[str
     """
     import subprocess
 
-    if jsonl.read(run.job)["environment"]["kind"] == "user-managed":
+    wanted = jsonl.read(run.job)["environment"]
+    if wanted["kind"] == "user-managed":
         return  # there is nothing to build, and its interpreter is looked for on the node
+    if "gpu" in wanted:
+        return  # the GPU of the node decides what to build
     with tempfile.TemporaryDirectory(prefix="rechain-") as folder:
         result = f"{folder}/result.json"
         command = [sys.executable, "-I", "-c", _CODE, run.job, result]
