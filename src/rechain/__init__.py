@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rechain.data import Datastore as Datastore
     from rechain.data import OutputFileDatasetConfig as OutputFileDatasetConfig
     from rechain.estimator import Chainer as Chainer
+    from rechain.estimator import Estimator as Estimator
     from rechain.estimator import Mpi as Mpi
     from rechain.estimator import ScriptRunConfig as ScriptRunConfig
     from rechain.job.variables import Secret as Secret
@@ -41,6 +42,7 @@ _HOME = {
     "Datastore": "rechain.data",
     "DockerConfiguration": "rechain.runconfig",
     "Environment": "rechain.runconfig",
+    "Estimator": "rechain.estimator",
     "Experiment": "rechain.workspace",
     "Mpi": "rechain.estimator",
     "MpiConfiguration": "rechain.runconfig",
@@ -64,6 +66,7 @@ __all__ = [
     "Datastore",
     "DockerConfiguration",
     "Environment",
+    "Estimator",
     "Experiment",
     "Mpi",
     "MpiConfiguration",

@@ -36,7 +36,7 @@ PLANNED = {
     "azureml.pipeline.core": NAMES["azureml.pipeline.core"],
     "azureml.pipeline.steps": NAMES["azureml.pipeline.steps"],
     "azureml.train.dnn": ["PyTorch", "TensorFlow"],
-    "azureml.train.estimator": ["Estimator", "MMLBaseEstimatorRunConfig"],
+    "azureml.train.estimator": ["MMLBaseEstimatorRunConfig"],
     **{
         module: names
         for module, names in NAMES.items()

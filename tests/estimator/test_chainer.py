@@ -324,6 +324,7 @@ def test_the_old_name_of_the_requirement_file(
     old = Chainer(tmp_path, compute_target="local", pip_requirements_file_path="old.txt")
     assert old._pip == ["six"]
     assert "pip_requirements_file_path is an old name" in caplog.text
+    assert caplog.records[0].name == "root"
     both = Chainer(
         tmp_path,
         compute_target="local",

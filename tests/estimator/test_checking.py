@@ -95,9 +95,10 @@ def test_the_linter_knows_which_python_it_is_for(code: Path) -> None:
 def test_warnings_are_logged_as_asked_for(code: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     notes(code)
-    assert caplog.messages == []
+    assert "pandas" not in caplog.text
+    caplog.clear()
     notes(code, _show_package_warnings=True)
-    assert [m.partition(",")[0] for m in caplog.messages] == [
+    assert [m.partition(",")[0] for m in caplog.messages if "imports" in m] == [
         "train.py:2: imports yaml", "helper.py:1: imports pandas",
     ]  # fmt: skip
     caplog.clear()

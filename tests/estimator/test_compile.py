@@ -19,7 +19,7 @@ from rechain.exceptions import (
 )
 from rechain.job.job import Job
 from rechain.job.variables import Secret
-from rechain.runconfig import ContainerRegistry, Environment
+from rechain.runconfig import ContainerRegistry
 from rechain.runconfig.distributed import ParallelTaskConfiguration
 
 pytestmark = pytest.mark.fast
@@ -87,6 +87,7 @@ def test_a_user_managed_job(code: Path) -> None:
         "limits": {"seconds": 60, "grace_seconds": 10, "stall_seconds": None},
         "target": "local",
         "pool": None,
+        "slurm": None,
         "tags": {"stage": "1"},
         "properties": {},
         "notes": [],
@@ -270,7 +271,6 @@ NOT_BUILT: list[dict[str, Any]] = [
     {"custom_docker_base_image": "mine:1"},
     {"image_registry_details": ContainerRegistry()},
     {"shm_size": "2g"},
-    {"environment_definition": Environment("e")},
     {"distributed_training": ParallelTaskConfiguration()},
     {"entry_script": "Train.IPYNB", "distributed_training": Mpi(2)},
     {"_enable_optimized_mode": True},

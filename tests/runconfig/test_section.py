@@ -134,12 +134,11 @@ def test_one_image_replaces_the_other(caplog) -> None:
 
 
 def test_what_v1_calls_deprecated_works_and_says_so(caplog) -> None:
-    caplog.set_level("INFO")
     environment = Environment("e")
     environment.docker.enabled = True
     environment.docker.gpu_support = True
     environment.environment_variables = {"A": "b"}
-    assert len(caplog.records) == 3
+    assert [record.name for record in caplog.records] == ["azureml.core.environment"] * 3
     assert environment.to_document()["docker"]["enabled"] is True
 
 

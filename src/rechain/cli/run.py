@@ -176,7 +176,7 @@ def command(
     from rechain.workspace.submit import prepare
 
     folder, script, rest = _locate(source, arguments)
-    estimator = Chainer(
+    estimator = Chainer._of(
         folder,
         compute_target=target or (None if vm_size else "local"),
         vm_size=vm_size,
@@ -224,7 +224,7 @@ def _mpi(processes: int | None, node_count: int, mpi: str | None) -> Mpi | None:
         return None
     from rechain.estimator import Mpi
 
-    return Mpi(processes or 1)
+    return Mpi._of(process_count_per_node=processes or 1)  # type: ignore[no-any-return]
 
 
 def _locate(source: str, arguments: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:

@@ -39,14 +39,14 @@ def cells_for(recipe: Recipe, spec: dict[str, Any], gpus: list[dict[str, str]]) 
     Raises:
         EnvironmentFailure: there is no such cell, and the spec requires a GPU.
     """
-    if spec["python"] is not None or _names_cupy(spec):
+    if spec["python"] is not None or _is_left_alone(spec):
         return recipe
     cells = tuple(cell for cell in recipe.cells if newest(cell, gpus))
     if cells:
         return recipe._replace(cells=cells)
     if spec["gpu"]["wanted"] == "optional":
         return recipe
-    raise _none(recipe.cells, gpus, f"{recipe.framework} {recipe.version}")
+    raise _none(recipe.cells, gpus, recipe.title)
 
 
 def pins(
@@ -62,7 +62,7 @@ def pins(
     Raises:
         EnvironmentFailure: there is none for these GPUs, and the spec requires one.
     """
-    if _names_cupy(spec):
+    if _is_left_alone(spec):
         return (), []
     found = newest(cell, gpus)
     if found is not None:
@@ -73,7 +73,10 @@ def pins(
     return (), [f"no GPU is used: {failure.message}; the script runs without one (gpu = optional)"]
 
 
-def _names_cupy(spec: dict[str, Any]) -> bool:
+def _is_left_alone(spec: dict[str, Any]) -> bool:
+    """Return whether no CuPy is added: one is asked for, or there is no framework to use it."""
+    if spec["recipe"] == recipes.PLAIN:
+        return True
     names = [Requirement(text).name for text in spec["pip"]]
     return any(name == "cupy" or name.startswith("cupy-") for name in names)
 

@@ -135,8 +135,8 @@ def _named(path: str, recipe: Recipe, cache: str) -> Interpreter:
         )
     if recipe.cell(interpreter.version) is None:
         raise EnvironmentFailure(
-            f"{path} is Python {interpreter.version}; {recipe.framework} {recipe.version} has "
-            f"recipes for {recipe.pythons}",
+            f"{path} is Python {interpreter.version}; {recipe.title} has recipes for "
+            f"{recipe.pythons}",
             "Name another interpreter, or leave out python to have one chosen.",
         )
     return interpreter
@@ -169,7 +169,7 @@ def _download(
         detail += ["", f"Downloading Python {offered[0]} failed:", done.errors.strip()]
     one = minors[0] if len(minors) == 1 else f"{', '.join(minors[:-1])} or {minors[-1]}"
     raise EnvironmentFailure(
-        f"no Python for {recipe.framework} {recipe.version} was found on this machine, and none "
+        f"no Python for {recipe.title} was found on this machine, and none "
         f"could be downloaded ({one} will do)",
         f"Install one, for instance with `pyenv install {minors[0]}` or `conda create -n py "
         f"python={minors[0]}`, or name one by its path.",

@@ -123,22 +123,22 @@ def resolve(
         "constraints": [*recipe.build_constraints, *_for_builds(recipe, made)],
         "extra": recipe.build_extra,
     }
-    doing = f"resolving {recipe.framework} {recipe.version} for Python {interpreter.version}"
+    doing = f"resolving {recipe.title} for Python {interpreter.version}"
     say(doing)
     write_lines(f"{folder}/requirements.in", made.requirements)
     write_lines(f"{folder}/constraints.txt", made.constraints)
     write_build_settings(folder, build)
-    if not any(_name(text) == recipe.framework for text in spec["pip"]):
+    if recipe.framework and not any(_name(text) == recipe.framework for text in spec["pip"]):
         _write_metadata(folder, recipe)
     arguments = ["pip", "compile", "requirements.in", "--constraints", "constraints.txt"]
     arguments += ["--build-constraints", "build.txt", "--python", interpreter.path]
     arguments += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header"]
-    dated = ["--exclude-newer", cell.as_of]
-    for name in made.undated:
+    dated = [] if cell.as_of is None else ["--exclude-newer", cell.as_of]
+    for name in made.undated if dated else ():
         dated += ["--exclude-newer-package", f"{name}={_NO_DATE}"]
 
     notes = [*cell.notes, *made.notes]
-    as_of: str | None = cell.as_of
+    as_of = cell.as_of
     done = uv.run([*arguments, *dated], folder)
     if done.code != 0 and "missing an upload date" in done.errors:
         if spec["strict"]:
@@ -152,8 +152,8 @@ def resolve(
         done = uv.run(arguments, folder)
     if done.code != 0:
         raise uv.explain(done.errors, doing, [*made.constraints, *cell.pins])
-    packages, newer = _packages(f"{folder}/pylock.toml", cell.as_of)
-    notes += [f"{p} is newer than the recipe's date, {cell.as_of[:10]}" for p in newer if as_of]
+    packages, newer = _packages(f"{folder}/pylock.toml", as_of)
+    notes += [f"{p} is newer than the recipe's date, {str(as_of)[:10]}" for p in newer]
     lock = {
         "schema": 1,
         "kind": "venv",
@@ -220,12 +220,12 @@ def _must_build(path: str, name: str) -> bool:
     )
 
 
-def _packages(path: str, as_of: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _packages(path: str, as_of: str | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Read uv's lock (PEP 751): what identifies each package, and which came after `as_of`."""
     from datetime import datetime
 
     entries = read_toml(path)["packages"]
-    limit = datetime.fromisoformat(as_of.replace("Z", "+00:00"))
+    limit = as_of and datetime.fromisoformat(as_of.replace("Z", "+00:00"))
     packages, newer = [], []
     for entry in entries:
         name = f"{entry['name']} {entry.get('version', '')}".strip()
@@ -247,6 +247,6 @@ def _packages(path: str, as_of: str) -> tuple[list[dict[str, Any]], list[str]]:
         package["hash"] = sorted(hashes)
         packages.append(package)
         uploaded = [at["upload-time"] for at in files if "upload-time" in at]
-        if uploaded and min(uploaded) > limit:
+        if limit and uploaded and min(uploaded) > limit:
             newer.append(name)
     return packages, newer

@@ -147,8 +147,7 @@ def _python(recipe: recipes.Recipe, python: str | None) -> str | None:
     if re.fullmatch(r"3\.\d+(\.\d+)?", python):
         if recipe.cell(python) is None:
             raise UserErrorException(
-                f"{recipe.framework} {recipe.version} has no recipe for Python {python}, "
-                f"only for {recipe.pythons}"
+                f"{recipe.title} has no recipe for Python {python}, only for {recipe.pythons}"
             )
         return python
     if os.sep in python:

@@ -6,12 +6,13 @@ from rechain.estimator.base import MMLBaseEstimator
 from rechain.estimator.chainer import Chainer
 from rechain.estimator.compiling import compile
 from rechain.estimator.distributed import Mpi
+from rechain.estimator.estimator import Estimator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rechain.estimator.script_run_config import ScriptRunConfig as ScriptRunConfig
 
-__all__ = ["Chainer", "MMLBaseEstimator", "Mpi", "ScriptRunConfig", "compile"]
+__all__ = ["Chainer", "Estimator", "MMLBaseEstimator", "Mpi", "ScriptRunConfig", "compile"]
 
 
 def __getattr__(name: str) -> object:

@@ -6,6 +6,8 @@ import os
 
 from rechain.estimator.chainer import Chainer
 from rechain.estimator.distributed import Mpi
+from rechain.estimator.estimator import Estimator
+from rechain.estimator.inputs import text
 from rechain.exceptions import NotBuiltError, UserErrorException
 from rechain.runconfig.distributed import MpiConfiguration
 
@@ -13,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rechain.estimator.base import _FrameworkBaseEstimator
+    from rechain.estimator.base import MMLBaseEstimator
     from rechain.estimator.script_run_config import ScriptRunConfig
     from rechain.runconfig.environment import Environment
     from rechain.runconfig.run_configuration import RunConfiguration
@@ -45,7 +47,8 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, str | None
     described = _python(environment)
     version, notes = described.pop("python"), described.pop("notes")
     on_demand = run.target == "amlcompute"
-    made = Chainer(
+    kind = described.pop("kind")
+    made = kind._of(
         config.source_directory or ".",
         entry_script=script,
         compute_target=None if on_demand and run.amlcompute.vm_size else run.target,
@@ -68,8 +71,8 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, str | None
 
 
 def with_environment(
-    estimator: _FrameworkBaseEstimator,
-) -> tuple[_FrameworkBaseEstimator, str | None]:
+    estimator: MMLBaseEstimator,
+) -> tuple[MMLBaseEstimator, str | None]:
     """Return the estimator with what its `environment_definition` says, and the Python it names.
 
     Raises:
@@ -82,6 +85,7 @@ def with_environment(
     version, notes = described.pop("python"), described.pop("notes")
     image = _image(None, environment)
     changed = estimator._with(
+        described.pop("kind"),
         environment_definition=None,
         environment_variables=environment.environment_variables,
         use_docker=image is not None,
@@ -89,6 +93,7 @@ def with_environment(
         **described,
     )
     changed._notes = notes
+    changed._described_as = estimator._described_as or type(estimator).__name__
     return changed, version
 
 
@@ -128,13 +133,14 @@ def _data(arguments: list[Any], config: ScriptRunConfig, workspace: Any) -> dict
     from rechain.data import DataReference, Datastore
 
     run = config.run_config
+    held = {getattr(value, "name", None) for value in config._references.values()}
     for what in ("data", "output_data", "datacaches"):
-        if getattr(run, what):
+        if not held.issuperset(getattr(run, what) or ()):
             raise NotBuiltError(
                 f"run_config.{what} is not built yet. Upload the files to the default datastore, "
                 "and pass datastore.path(...).as_mount() among the arguments."
             )
-    known: dict[str, Any] = {str(value): value for value in config._references.values()}
+    known: dict[str, Any] = {text(value): value for value in config._references.values()}
     for name, one in (run.data_references or {}).items():
         if workspace is not None:
             reference = DataReference(
@@ -185,10 +191,12 @@ def _image(run: RunConfiguration | None, environment: Environment) -> str | None
 
 
 def _python(environment: Environment) -> dict[str, Any]:
-    """Return the parameters that say the environment's Python; also `python` and `notes`."""
+    """Return the parameters that say the environment's Python; also `kind`, `python`, `notes`."""
     python = environment.python
     if python.user_managed_dependencies:
-        return {"user_managed": True, "python": python.interpreter_path, "notes": []}
+        return {
+            "kind": Chainer, "user_managed": True, "python": python.interpreter_path, "notes": [],
+        }  # fmt: skip
     from rechain.runconfig import curated
     from rechain.runconfig.packages import base_name, is_python
 
@@ -196,24 +204,30 @@ def _python(environment: Environment) -> dict[str, Any]:
     packages = [] if conda is None else list(conda.pip_packages)
     chainer = [item for item in packages if base_name(item) == "chainer"]
     exact = chainer[0].partition("==")[2].strip() if chainer else ""
-    if not exact:
+    if chainer and not exact:
         raise NotBuiltError(
-            f"the environment {environment.name!r} has no chainer==VERSION among its pip "
-            "packages; others are not built yet. Add one of "
-            f"{', '.join(Chainer.get_supported_versions())}, or use a Python of yours with "
-            "python.user_managed_dependencies and python.interpreter_path."
+            f"the environment {environment.name!r} has {chainer[0]!r} among its pip packages, "
+            "and no exact version: there are recipes for chainer=="
+            f"{', '.join(Chainer.get_supported_versions())}. Name one of these, or use a Python "
+            "of yours with python.user_managed_dependencies and python.interpreter_path."
         )
+    others = [item for item in conda.conda_packages if not is_python(item)] if conda else []
+    common = {
+        "conda_packages": [item for item in others if base_name(item) != "pip"],
+        "python": conda.get_python_version() if conda else None,
+    }
+    if not chainer:
+        return {"kind": Estimator, "pip_packages": packages, "notes": [], **common}
     # What v1 has with Chainer is the recipe's to choose: mpi4py 3.0.0 builds with no MPI of today.
     framework = set(curated.content(f"AzureML-Chainer-{exact}-GPU")[2])
     pins = [item for item in packages if item in framework and item.startswith(("mpi4py", "cupy"))]
-    others = [item for item in conda.conda_packages if not is_python(item)]
     return {
+        "kind": Chainer,
         "framework_version": exact,
         "pip_packages": [item for item in packages if item not in (*pins, chainer[0])],
-        "conda_packages": [item for item in others if base_name(item) != "pip"],
         "use_gpu": any(item.startswith("cupy") for item in pins),
-        "python": conda.get_python_version(),
         "notes": [f"{item}, which v1 has with Chainer, is left to the recipe" for item in pins],
+        **common,
     }
 
 
@@ -226,4 +240,8 @@ def _distribution(run: RunConfiguration) -> Mpi | MpiConfiguration | None:
             "speak MPI. Use distributed_job_config=MpiConfiguration(...)."
         )
     count = run.mpi.process_count_per_node
-    return Mpi(count) if run.communicator == "Mpi" else MpiConfiguration(count)
+    return (
+        Mpi._of(process_count_per_node=count)
+        if run.communicator == "Mpi"
+        else MpiConfiguration(count)
+    )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from abc import ABC
 
-from rechain.estimator import arguments, inputs, requirements
+from rechain.estimator import arguments, inputs, requirements, said
 from rechain.estimator.distributed import distribution
 from rechain.estimator.validation import (
     check,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from rechain.estimator.script_run_config import ScriptRunConfig
     from rechain.runconfig.conda_dependencies import CondaDependencies
     from rechain.runconfig.run_configuration import RunConfiguration
 
@@ -29,51 +29,48 @@ __all__ = ["MMLBaseEstimator"]
 
 
 class MMLBaseEstimator(ABC):
-    """The base of all estimators."""
-
-    _source_directory: str
-
-    @property
-    def source_directory(self) -> str:
-        """The folder that the training's files are taken from, as it was given."""
-        return self._source_directory
-
-
-class _FrameworkBaseEstimator(MMLBaseEstimator):
-    """An estimator for one framework, in the versions that there are recipes for.
+    """The base of all estimators: checked parameters, and what they mean.
 
     Args:
         given: all parameters of the estimator's constructor, by name. Nothing in it is changed.
     """
 
-    FRAMEWORK_NAME: str
-    DEFAULT_VERSION: str
+    # The framework that is installed for it, in which version; neither for any other script.
+    FRAMEWORK_NAME: str | None = None
+    _framework_version: str | None = None
     _SUPPORTED_BACKENDS = ("mpi",)
+    # The module of v1 that has the estimator, and its logger.
+    _MODULE: str
 
     # What it stands for, if not for itself, and what its users should know of that.
     _described_as: str | None = None
     _notes: Sequence[str] = ()
 
     def __init__(self, given: dict[str, Any]) -> None:
+        given = _without_empty(given)
+        check_values(given)
+        said.before(given, self.FRAMEWORK_NAME)
         self._take(given)
-        version, user_managed = given["framework_version"], given["user_managed"]
-        if version is None and not user_managed and given["environment_definition"] is None:
-            _log("WARNING", f"framework_version is not given: {self.DEFAULT_VERSION} is taken.")
-        if given["pip_requirements_file_path"]:
-            parameter = parameter_of(given, "pip_requirements_file")
-            _log("INFO", f"pip_requirements_file_path is an old name; {parameter} is read")
-        _log("INFO", f"v1 calls {type(self).__name__} deprecated; in place of it {self._newer()}")
+        name = type(self).__name__
+        said.log(
+            "INFO", self._MODULE, f"v1 calls {name} deprecated; in place of it %s", self._newer
+        )
+
+    @classmethod
+    def _of(cls, source_directory: str, **given: Any) -> Any:
+        """Return an estimator that Rechain makes itself: nobody is told of old names."""
+        made = object.__new__(cls)
+        defaults = {"framework_version": None, "_enable_optimized_mode": False}
+        defaults.update(cls.__init__.__kwdefaults__ or {})
+        made._take({**defaults, "source_directory": source_directory, **given})
+        return made
 
     def _take(self, given: dict[str, Any]) -> None:
-        # An empty text is what a form or an unset variable leaves: it names nothing.
-        given = {
-            name: None if isinstance(value, str) and not value else value
-            for name, value in given.items()
-        }
+        given = _without_empty(given)
         check_values(given)
         script_params = arguments.freeze(given["script_params"] or {})
         self._variables, self._secrets = variables.split(given["environment_variables"] or {})
-        check(given, self._get_supported_backends())
+        check(given, self._get_supported_backends(), self.FRAMEWORK_NAME)
         self._source_directory = os.fspath(given["source_directory"] or ".")
         self._given = given = {
             **given,
@@ -89,17 +86,13 @@ class _FrameworkBaseEstimator(MMLBaseEstimator):
         self._pip = self._requirements()
         self._distribution = distribution(given)
         self._run_config: RunConfiguration | None = None
-        self._framework_version: str = given["framework_version"] or self.DEFAULT_VERSION
         if given[parameter_of(given, "conda_dependencies_file")]:
             self._build()  # which looks into the file
-        versions = [] if given["framework_version"] is None else self.get_supported_versions()
-        check_version(given["framework_version"], self.FRAMEWORK_NAME, versions)
-        check_optimized(given)
 
     @property
-    def framework_version(self) -> str:
-        """The framework's version that the training runs with."""
-        return self._framework_version
+    def source_directory(self) -> str:
+        """The folder that the training's files are taken from, as it was given."""
+        return self._source_directory
 
     @property
     def run_config(self) -> RunConfiguration:
@@ -117,23 +110,28 @@ class _FrameworkBaseEstimator(MMLBaseEstimator):
         """The environment's conda specification, as in `run_config`."""
         return self.run_config.environment.python.conda_dependencies  # type: ignore[no-any-return]
 
-    @classmethod
-    def get_supported_versions(cls) -> list[str]:
-        """Return the framework's versions that there are recipes for, oldest first."""
-        from rechain import recipes
+    def to_script_run_config(self) -> ScriptRunConfig:
+        """Return the same run in the form that v1 has in place of estimators.
 
-        prefix = f"{cls.FRAMEWORK_NAME.lower()}-"
-        return [name.removeprefix(prefix) for name in recipes.names() if name.startswith(prefix)]
+        It submits to the same job. Which checks of the script an estimator asks for
+        (`_disable_validation=False`) that form cannot say.
+
+        Raises:
+            NotBuiltError: something was changed in `run_config` that Rechain does not act on.
+        """
+        from rechain.estimator.as_script_run_config import as_script_run_config
+
+        return as_script_run_config(self)
 
     @classmethod
     def _get_supported_backends(cls) -> list[str]:
         return list(cls._SUPPORTED_BACKENDS)
 
     def __repr__(self) -> str:
+        version = f", framework_version={self._framework_version!r}" * bool(self.FRAMEWORK_NAME)
         return (
             f"{type(self).__name__}({self._source_directory!r}, "
-            f"entry_script={self._given['entry_script']!r}, "
-            f"framework_version={self._framework_version!r})"
+            f"entry_script={self._given['entry_script']!r}{version})"
         )
 
     def _build(self) -> RunConfiguration:
@@ -143,7 +141,7 @@ class _FrameworkBaseEstimator(MMLBaseEstimator):
             self._given, self._pip, self.FRAMEWORK_NAME, self._framework_version
         )
 
-    def _as_changed(self) -> tuple[_FrameworkBaseEstimator, list[Any] | None]:
+    def _as_changed(self) -> tuple[MMLBaseEstimator, list[Any] | None]:
         """Return the estimator that `run_config` describes now, and its arguments.
 
         Raises:
@@ -162,9 +160,9 @@ class _FrameworkBaseEstimator(MMLBaseEstimator):
             return self, None
         return self._with(**given), argv
 
-    def _with(self, **given: Any) -> _FrameworkBaseEstimator:
-        """Return a copy with other values for some parameters."""
-        changed = object.__new__(type(self))
+    def _with(self, kind: type[MMLBaseEstimator] | None = None, **given: Any) -> MMLBaseEstimator:
+        """Return a copy with other values for some parameters, of another kind if one is given."""
+        changed = object.__new__(kind or type(self))
         changed._take({**self._given, **given})
         changed._described_as, changed._notes = self._described_as, self._notes
         return changed
@@ -194,6 +192,55 @@ class _FrameworkBaseEstimator(MMLBaseEstimator):
         return target if isinstance(target, str) else getattr(target, "name", None)
 
 
+class _FrameworkBaseEstimator(MMLBaseEstimator):
+    """An estimator for one framework, in the versions that there are recipes for.
+
+    Args:
+        given: all parameters of the estimator's constructor, by name. Nothing in it is changed.
+    """
+
+    FRAMEWORK_NAME: str
+    DEFAULT_VERSION: str
+    _framework_version: str
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        super().__init__(given)
+        said.of_replaced(self._given, self.FRAMEWORK_NAME, self._framework_version)
+        if said.needs_version(given):
+            said.log(
+                "WARNING", said.OF_FRAMEWORKS, "framework_version is not given: %s is taken.",
+                lambda: self.DEFAULT_VERSION,
+            )  # fmt: skip
+
+    def _take(self, given: dict[str, Any]) -> None:
+        self._framework_version = given["framework_version"] or self.DEFAULT_VERSION
+        super()._take(given)
+        versions = [] if given["framework_version"] is None else self.get_supported_versions()
+        check_version(given["framework_version"], self.FRAMEWORK_NAME, versions)
+        check_optimized(given)
+
+    @property
+    def framework_version(self) -> str:
+        """The framework's version that the training runs with."""
+        return self._framework_version
+
+    @classmethod
+    def get_supported_versions(cls) -> list[str]:
+        """Return the framework's versions that there are recipes for, oldest first."""
+        from rechain import recipes
+
+        prefix = f"{cls.FRAMEWORK_NAME.lower()}-"
+        return [name.removeprefix(prefix) for name in recipes.names() if name.startswith(prefix)]
+
+
+def _without_empty(given: dict[str, Any]) -> dict[str, Any]:
+    # An empty text is what a form or an unset variable leaves: it names nothing.
+    return {
+        name: None if isinstance(value, str) and not value else value
+        for name, value in given.items()
+    }
+
+
 def _copied(environment: Any) -> Any:
     if environment is None:
         return None
@@ -204,13 +251,3 @@ def _copied(environment: Any) -> Any:
 
 def _text(path: str | os.PathLike[str] | None) -> str | None:
     return None if path is None else os.fspath(path)
-
-
-def _log(level: str, text: str) -> None:
-    # Before anybody has imported logging nobody can have asked for INFO, and importing it costs
-    # as much as all the rest of making an estimator.
-    if level == "INFO" and "logging" not in sys.modules:
-        return
-    import logging
-
-    logging.getLogger("rechain.estimator").log(logging.getLevelName(level), "%s", text)

@@ -77,6 +77,7 @@ class Chainer(_FrameworkBaseEstimator):
         TrainingException: the parameters do not fit together.
     """
 
+    _MODULE = "azureml.train.dnn._chainer"
     FRAMEWORK_NAME = "Chainer"
     DEFAULT_VERSION = "5.1.0"
 

@@ -6,7 +6,7 @@ import os
 
 from rechain.estimator import arguments as script_arguments
 from rechain.estimator import inputs
-from rechain.estimator.base import _FrameworkBaseEstimator
+from rechain.estimator.base import MMLBaseEstimator
 from rechain.estimator.unbuilt import refuse_unbuilt
 from rechain.estimator.validation import is_notebook
 from rechain.exceptions import AzureMLException, TrainingException, UserErrorException
@@ -78,11 +78,11 @@ def compile(
         AzureMLException: it is not an estimator.
     """
     own = None
-    if not isinstance(estimator, _FrameworkBaseEstimator):
+    if not isinstance(estimator, MMLBaseEstimator):
         from rechain.estimator.as_estimator import as_estimator
 
         estimator, own = as_estimator(estimator)
-    if not isinstance(estimator, _FrameworkBaseEstimator):
+    if not isinstance(estimator, MMLBaseEstimator):
         raise AzureMLException(
             f"{estimator!r} is a {type(estimator).__name__}; what can be submitted is an "
             "estimator such as rechain.Chainer(...), or a ScriptRunConfig."
@@ -145,7 +145,7 @@ def compile(
         notes=[_NO_CONTAINER] * given["use_docker"] + notes + list(estimator._notes),
         estimator={
             "class": estimator._described_as or type(estimator).__name__,
-            "framework_version": estimator.framework_version,
+            "framework_version": estimator._framework_version,
             "user_managed": given["user_managed"],
             "use_docker": given["use_docker"],
         },
@@ -153,7 +153,7 @@ def compile(
 
 
 def _environment(
-    estimator: _FrameworkBaseEstimator,
+    estimator: MMLBaseEstimator,
     python: str | None,
     strict: bool,
     mpi: dict[str, Any] | None,
@@ -170,9 +170,12 @@ def _environment(
             )
         asked = {"mpi": mpi, "gpu": gpu}
         return own | {name: value for name, value in asked.items() if value is not None}, []
+    from rechain import recipes
     from rechain.environment.spec import venv_spec
 
-    recipe = f"{estimator.FRAMEWORK_NAME.lower()}-{estimator.framework_version}"
+    recipe = recipes.PLAIN
+    if estimator.FRAMEWORK_NAME:
+        recipe = f"{estimator.FRAMEWORK_NAME.lower()}-{estimator._framework_version}"
     added = _FOR_NOTEBOOKS if is_notebook(estimator._given["entry_script"]) else ()
     spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi, gpu)
     notes = spec.pop("notes")
@@ -180,7 +183,7 @@ def _environment(
 
 
 def _mpi(
-    estimator: _FrameworkBaseEstimator, wanted: str | None, environ: Mapping[str, str]
+    estimator: MMLBaseEstimator, wanted: str | None, environ: Mapping[str, str]
 ) -> dict[str, Any] | None:
     if estimator._distribution["communicator"] == "None":
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rechain.estimator import arguments
-from rechain.estimator.base import _FrameworkBaseEstimator
+from rechain.estimator.base import MMLBaseEstimator
 from rechain.exceptions import UserErrorException
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def overridden(config: object, overrides: dict[str, Any]) -> tuple[Any, list[str
             raise UserErrorException(
                 f"{name}= cannot be overridden at submit; allowed: {', '.join(_ALLOWED)}"
             )
-    if not isinstance(config, _FrameworkBaseEstimator):
+    if not isinstance(config, MMLBaseEstimator):
         raise UserErrorException(
             f"{', '.join(overrides)}: only an estimator takes overrides at submit; change the "
             f"{type(config).__name__} itself, or a copy.deepcopy of it."

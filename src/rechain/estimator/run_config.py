@@ -11,12 +11,12 @@ import copy
 import os
 
 from rechain.estimator import arguments, inputs
-from rechain.estimator.distributed import Mpi
+from rechain.estimator.distributed import Gloo, Mpi, Nccl, ParameterServer
 from rechain.estimator.validation import is_notebook, parameter_of
 from rechain.exceptions import NotBuiltError, UserErrorException
 from rechain.runconfig import curated
 from rechain.runconfig.conda_dependencies import CondaDependencies
-from rechain.runconfig.distributed import MpiConfiguration
+from rechain.runconfig.distributed import MpiConfiguration, TensorflowConfiguration
 from rechain.runconfig.docker import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE, DockerConfiguration
 from rechain.runconfig.packages import base_name
 from rechain.runconfig.run_configuration import RunConfiguration
@@ -38,13 +38,15 @@ _NOTEBOOK_IMAGES = {
 }
 
 
-def build(given: Given, pip: list[str], framework: str, version: str) -> RunConfiguration:
+def build(
+    given: Given, pip: list[str], framework: str | None, version: str | None
+) -> RunConfiguration:
     """Return the run configuration of an estimator.
 
     Args:
         given: the estimator's parameters, checked; `script_params` frozen. Not changed.
         pip: what its pip parameters ask for, in order.
-        framework: the estimator's framework, such as `Chainer`.
+        framework: the estimator's framework, such as `Chainer`, if it is for one.
         version: its version.
 
     Raises:
@@ -100,6 +102,13 @@ def _distribute(made: RunConfiguration, given: Given) -> None:
         made.mpi = MpiConfiguration(training.process_count_per_node)
     elif isinstance(training, MpiConfiguration):
         made.communicator, made.mpi = "IntelMpi", copy.copy(training)
+    elif isinstance(training, (Gloo, Nccl)):
+        made.communicator, made.framework = type(training).__name__, "pytorch"
+    elif isinstance(training, ParameterServer):
+        made.communicator, made.framework = "ParameterServer", "tensorflow"
+        made.tensorflow = TensorflowConfiguration(
+            training.worker_count, training.parameter_server_count
+        )
     elif training is not None:
         made.communicator, made.paralleltask = "ParallelTask", copy.copy(training)
 
@@ -108,8 +117,8 @@ def _describe_environment(
     made: RunConfiguration,
     given: Given,
     pip: list[str],
-    framework: str,
-    version: str,
+    framework: str | None,
+    version: str | None,
     kind: str,
 ) -> None:
     python, docker = made.environment.python, made.environment.docker
@@ -120,6 +129,8 @@ def _describe_environment(
     docker.base_image = image or (DEFAULT_GPU_IMAGE if kind == "gpu" else DEFAULT_CPU_IMAGE)
     if given["image_registry_details"] is not None:
         docker.base_image_registry = copy.copy(given["image_registry_details"])
+    if framework is None:
+        return
     default = CondaDependencies().as_dict()
     plain = wanted.as_dict() == default
     on_azure = not isinstance(given["compute_target"], str)  # v1 knew it by the object
@@ -266,7 +277,11 @@ def _training(now: RunConfiguration) -> Mpi | MpiConfiguration | None:
     if now.communicator == "None":
         return None
     count = now.mpi.process_count_per_node
-    return Mpi(count) if now.communicator == "Mpi" else MpiConfiguration(count)
+    return (
+        Mpi._of(process_count_per_node=count)
+        if now.communicator == "Mpi"
+        else MpiConfiguration(count)
+    )
 
 
 def _added(made: RunConfiguration, now: RunConfiguration) -> list[str]:

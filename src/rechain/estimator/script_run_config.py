@@ -119,7 +119,7 @@ class ScriptRunConfig:
             if max_run_duration_seconds != self.MAX_DURATION_SECONDS_DEFAULT:
                 named.append("max_run_duration_seconds")
             if named:
-                log("WARNING", f"run_config is given, so {', '.join(named)} has no effect")
+                log(f"run_config is given, so {', '.join(named)} has no effect", None)
             self._take("script", run_config.script)
             self._take("arguments", run_config.arguments)
             self._take("command", run_config.command)
@@ -138,7 +138,7 @@ class ScriptRunConfig:
         if getattr(self, name) is None:
             setattr(self, name, theirs or None)
         elif theirs:
-            log("WARNING", f"{name} is taken as given, not from run_config")
+            log(f"{name} is taken as given, not from run_config", None)
 
     def _resume_from(self, path: Any) -> None:
         from rechain.data.data_path import DataPath, DataPathComputeBinding

@@ -43,10 +43,11 @@ def refuse_unbuilt(given: dict[str, Any]) -> None:
         value = given[name]
         if value != no_value and (value or no_value):
             raise NotBuiltError(f"{name}={value!r} is not built yet. {meanwhile}")
-    if type(given["distributed_training"]).__name__ == "ParallelTaskConfiguration":
+    training = type(given["distributed_training"]).__name__
+    if training not in ("NoneType", "Mpi", "MpiConfiguration"):
         raise NotBuiltError(
-            "distributed_training=ParallelTaskConfiguration(...) is not built yet. Start one run "
-            "per task, or use Mpi(...)."
+            f"distributed_training={training}(...) is not built yet. Start one run per task, or "
+            "use Mpi(...)."
         )
     script = given["entry_script"]
     if is_notebook(script) and (given["distributed_training"] or given["distributed_backend"]):

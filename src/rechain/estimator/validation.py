@@ -97,21 +97,22 @@ def check_values(given: Given) -> None:
     _check_ranges(given)
 
 
-def check(given: Given, backends: list[str]) -> None:
+def check(given: Given, backends: list[str], framework: str | None) -> None:
     """Check that the parameters of an estimator fit together.
 
     What v1 checked after it had read files is left to `check_version` and `check_optimized`.
 
     Args:
         given: every parameter, by name.
-        backends: the communication backends that the estimator's framework knows.
+        backends: the communication backends that the estimator knows.
+        framework: the estimator's framework, if it is for one.
 
     Raises:
         TrainingException: the parameters do not fit together.
         UserErrorException: they do not, or data is given that is none, where v1 has this class.
     """
     _check_combinations(given)
-    _check_distribution(given, backends)
+    _check_distribution(given, backends, framework)
     _check_dependencies_by_user(given)
     _check_target(given)
     if given["custom_docker_image"] and given["custom_docker_base_image"]:
@@ -283,14 +284,14 @@ def _exclude(given: Given, what: str, others: tuple[str, ...]) -> None:
         )
 
 
-def _check_distribution(given: Given, backends: list[str]) -> None:
+def _check_distribution(given: Given, backends: list[str], framework: str | None) -> None:
     for name in ("node_count", "process_count_per_node"):
         if given[name] < 1:
             raise TrainingException(f"{name} is {given[name]}; it must be 1 or more.")
     backend, training = given["distributed_backend"], given["distributed_training"]
     if backend and backend.lower() not in backends:
         raise TrainingException(
-            f"distributed_backend is {backend!r}; Chainer trains over "
+            f"distributed_backend is {backend!r}; {framework or 'a script'} trains over "
             f"{' or '.join(backends)} only."
         )
     if backend and type(training).__name__ == "ParallelTaskConfiguration":
@@ -298,10 +299,10 @@ def _check_distribution(given: Given, backends: list[str]) -> None:
             f"distributed_backend is {backend!r}, and distributed_training is "
             "ParallelTaskConfiguration(...), whose processes do not speak MPI; leave one out."
         )
-    if isinstance(training, _FOREIGN):
+    if framework is not None and isinstance(training, _FOREIGN):
         raise TrainingException(
             f"distributed_training is {type(training).__name__}(...), which other frameworks use; "
-            "Chainer trains over Mpi(...) only."
+            f"{framework} trains over Mpi(...) only."
         )
 
 

@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 
 from rechain.exceptions import UserErrorException
 
-__all__ = ["Cell", "Recipe", "cuda", "imports", "load", "mpis", "names", "read_toml"]
+__all__ = ["PLAIN", "Cell", "Recipe", "cuda", "imports", "load", "mpis", "names", "read_toml"]
+
+# The recipe for no framework: a Python, and what the user asks for.
+PLAIN = "plain"
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -26,7 +29,7 @@ class Cell(NamedTuple):
     Attributes:
         python: the minor version, such as `3.6`.
         as_of: the moment (RFC 3339, UTC) as of which unpinned packages resolve; not before the
-            upload of the newest pin.
+            upload of the newest pin. None: as of now.
         pins: exact requirements of what is installed in any case.
         constraints: what must hold for every package, also for those the user adds.
         notes: what users of this cell should know.
@@ -34,7 +37,7 @@ class Cell(NamedTuple):
     """
 
     python: str
-    as_of: str
+    as_of: str | None
     pins: tuple[str, ...]
     constraints: tuple[str, ...]
     notes: tuple[str, ...]
@@ -46,7 +49,7 @@ class Recipe(NamedTuple):
 
     Attributes:
         name: such as `chainer-7.0.0`.
-        framework: such as `chainer`.
+        framework: such as `chainer`; empty, like its version, for none.
         version: such as `7.0.0`.
         requires: what the framework's own metadata requires.
         cells: by Python, the preferred first.
@@ -74,6 +77,11 @@ class Recipe(NamedTuple):
         return next((cell for cell in self.cells if cell.python == minor), None)
 
     @property
+    def title(self) -> str:
+        """What it makes, for people: `chainer 7.0.0`."""
+        return f"{self.framework} {self.version}".strip() or "an environment of your packages"
+
+    @property
     def pythons(self) -> str:
         """The Pythons there are cells for, for people: `3.6, 3.7 or 3.8`."""
         *most, last = [cell.python for cell in self.cells]
@@ -93,7 +101,7 @@ def load(name: str) -> Recipe:
         UserErrorException: there is none of this name.
     """
     known = names()
-    if name not in known:
+    if name not in (*known, PLAIN):
         framework, _, version = name.partition("-")
         listed = ", ".join(n.partition("-")[2] for n in known if n.startswith(f"{framework}-"))
         raise UserErrorException(
@@ -109,7 +117,7 @@ def load(name: str) -> Recipe:
         cells=tuple(
             Cell(
                 python=cell["python"],
-                as_of=cell["as_of"],
+                as_of=cell.get("as_of"),
                 pins=tuple(cell["pins"]),
                 constraints=tuple(cell["constraints"]),
                 notes=tuple(cell.get("notes", ())),

@@ -156,7 +156,7 @@ class DockerSection(Section):
 
     @gpu_support.setter
     def gpu_support(self, value: bool) -> None:
-        log("INFO", "gpu_support has no effect: a GPU is used where there is one")
+        log("gpu_support has no effect: a GPU is used where there is one")
 
     def _assigned(self, name: str, value: Any) -> None:
         sources = ("base_image", "base_dockerfile", "build_context")
@@ -164,7 +164,7 @@ class DockerSection(Section):
             return
         for other in sources:
             if other != name and self.__dict__[other] is not None:
-                log("WARNING", f"an environment has one image: {name} replaces {other}")
+                log(f"an environment has one image: {name} replaces {other}")
                 self.__dict__[other] = None
 
 

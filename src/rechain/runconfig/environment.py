@@ -158,7 +158,7 @@ class Environment(Images, Section):
         document = self.to_document()
         registry = document["docker"]["baseImageRegistry"]
         if registry and registry["password"]:
-            log("WARNING", f"the password of {registry['address']} is not kept with {self.name!r}")
+            log(f"the password of {registry['address']} is not kept with {self.name!r}")
             registry["password"] = None
         kept = Registry(workspace, "environment")
         same = kept.read(self.name, self.version)
@@ -197,7 +197,7 @@ class Environment(Images, Section):
         made = Environment(name)
         made.python.conda_dependencies = CondaDependencies(file_path)
         if made.python.conda_dependencies.get_python_version() is None:
-            log("WARNING", f"{file_path} asks for no Python; {_PYTHON} is added")
+            log(f"{file_path} asks for no Python; {_PYTHON} is added")
             made.python.conda_dependencies.set_python_version(_PYTHON)
         return made
 
@@ -238,7 +238,7 @@ class Environment(Images, Section):
         """
         specification = conda.export(conda_environment_name)
         if specification is None:
-            log("WARNING", f"there is no conda environment {conda_environment_name!r}")
+            log(f"there is no conda environment {conda_environment_name!r}")
             return None
         made = Environment(name)
         made.python.conda_dependencies = CondaDependencies.from_document(

@@ -154,7 +154,10 @@ class RunConfiguration(Section):
 
     @auto_prepare_environment.setter
     def auto_prepare_environment(self, value: bool) -> None:
-        log("INFO", "auto_prepare_environment has no effect: environments are always prepared")
+        log(
+            "auto_prepare_environment has no effect: environments are always prepared",
+            "azureml.core.runconfig",
+        )
 
     def save(
         self,

@@ -70,7 +70,7 @@ class Field:
 
     def __set__(self, section: Section, value: Any) -> None:
         if self.old:
-            log("INFO", f"{type(section).__name__}.{self.name} is deprecated in v1: {self.old}")
+            log(f"{type(section).__name__}.{self.name} is deprecated in v1: {self.old}")
         where = f"{type(section).__name__}.{self.name}"
         section.__dict__[self.name] = _checked(self.kind, value, where)
         section._assigned(self.name, value)
@@ -162,11 +162,11 @@ class Section:
         return section
 
 
-def log(level: str, text: str) -> None:
-    """Say something to the user's logging."""
+def log(text: str, logger: str | None = "azureml.core.environment") -> None:
+    """Warn in the user's logging, by the logger that v1 has for it; None is the root logger."""
     import logging
 
-    logging.getLogger("rechain.runconfig").log(logging.getLevelName(level), "%s", text)
+    logging.getLogger(logger).warning("%s", text)
 
 
 def _absent(field: Field) -> Any:

@@ -109,9 +109,9 @@ def prepare(
 
 def _place(workspace: Workspace, config: MMLBaseEstimator) -> dict[str, Any]:
     """Return an estimator's `pool` or `slurm`, by name; nothing for this machine as it is."""
-    from rechain.estimator.base import _FrameworkBaseEstimator
+    from rechain.estimator.base import MMLBaseEstimator
 
-    if not isinstance(config, _FrameworkBaseEstimator):
+    if not isinstance(config, MMLBaseEstimator):
         return {}  # what is no estimator is refused where it is compiled
     given = config._as_changed()[0]._given
     if given["compute_target"] == "local":

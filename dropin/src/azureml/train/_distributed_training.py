@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from rechain.estimator.distributed import Gloo, Mpi, Nccl, ParameterServer
+from rechain.estimator.distributed import (
+    Gloo,
+    Mpi,
+    Nccl,
+    ParameterServer,
+    _DistributedTraining,
+)
 
-__all__ = ["Gloo", "Mpi", "Nccl", "ParameterServer"]
+__all__ = ["Gloo", "Mpi", "Nccl", "ParameterServer", "_DistributedTraining"]

@@ -1,0 +1,124 @@
+"""What an estimator says in the user's logging, by the loggers that v1 has for it.
+
+v1's warnings come before its checks, so also where these fail. Not among them: that an estimator
+is deprecated, which is one line of INFO here, and that a framework's default version is taken
+where an environment is given, whose own version is what runs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rechain.estimator.validation import parameter_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Given = dict[str, Any]
+
+__all__ = ["OF_FRAMEWORKS", "before", "log", "needs_version", "of_replaced"]
+
+OF_FRAMEWORKS = "azureml.train.estimator._framework_base_estimator"
+_OF_ALL = "root"
+
+
+def log(level: str, logger: str, text: str, *values: object) -> None:
+    """Say something; values that are functions are called if anybody may hear it."""
+    # Before anybody has imported logging nobody can have asked for INFO, and importing it costs
+    # as much as all the rest of making an estimator.
+    if level == "INFO" and "logging" not in sys.modules:
+        return
+    import logging
+
+    number, to = getattr(logging, level), logging.getLogger(None if logger == _OF_ALL else logger)
+    if to.isEnabledFor(number):
+        to.log(number, text, *(value() if callable(value) else value for value in values))
+
+
+def before(given: Given, framework: str | None) -> None:
+    """Say what v1 says of an estimator's parameters before it checks that they fit together.
+
+    Args:
+        given: the parameters, each checked by itself.
+        framework: the estimator's framework, if it is for one.
+    """
+    if framework is not None:
+        _of_framework(given, framework)
+    for kind in ("conda_dependencies", "pip_requirements"):
+        _of_old_name(given, f"{kind}_file")
+    if given["process_count_per_node"] != 1:
+        _warn("process_count_per_node is an old name: distributed_training=Mpi(...) says it too.")
+        if not given["distributed_backend"]:
+            _warn(
+                "process_count_per_node counts only beside distributed_backend, an old name too: "
+                "say it in distributed_training=Mpi(...)."
+            )
+    if not given["use_docker"]:
+        _warn("use_docker=False is old: environment_definition says it too.")
+    if given["distributed_backend"]:
+        _warn("distributed_backend is an old name: distributed_training says the same and more.")
+    images = given["custom_docker_image"], given["custom_docker_base_image"]
+    if images[1] and not images[0] and given["environment_definition"] is None:
+        log(
+            "WARNING", "azureml.train._estimator_helper",
+            "custom_docker_base_image is an old name: custom_docker_image says it too.",
+        )  # fmt: skip
+
+
+def needs_version(given: Given) -> bool:
+    """Return whether a framework's version has to be chosen, since nobody named one."""
+    return (
+        not given["framework_version"]
+        and not given["user_managed"]
+        and given["environment_definition"] is None
+    )
+
+
+def of_replaced(given: Given, framework: str, version: str) -> None:
+    """Say which of a framework's packages the user's replace.
+
+    Args:
+        given: the estimator's parameters, checked.
+        framework: its framework.
+        version: the framework's version.
+    """
+    asked = [*given["conda_packages"], *given["pip_packages"]]
+    if not asked or given["environment_definition"] or given["_enable_optimized_mode"]:
+        return
+    from rechain.runconfig import curated
+    from rechain.runconfig.packages import base_name
+
+    kind = "GPU" if given["use_gpu"] else "CPU"
+    _, _, packages = curated.content(f"AzureML-{framework}-{version}-{kind}")
+    theirs = {base_name(item.rpartition("::")[2]) for item in asked}
+    names = [base_name(item) for item in packages if base_name(item) in theirs]
+    if names:
+        text = "%s, named by you, replace those that come with the framework."
+        log("WARNING", OF_FRAMEWORKS, text, ", ".join(names))
+
+
+def _of_framework(given: Given, framework: str) -> None:
+    named = parameter_of(given, "conda_dependencies_file")
+    if given["environment_definition"] is not None or given[named]:
+        whose = named if given[named] else "environment_definition"
+        log(
+            "WARNING",
+            OF_FRAMEWORKS,
+            f"{whose} is all that is installed: {framework} is not added.",
+        )
+    if given["_enable_optimized_mode"]:
+        log("WARNING", OF_FRAMEWORKS, "_enable_optimized_mode was only ever a preview in v1.")
+
+
+def _of_old_name(given: Given, name: str) -> None:
+    if not given[f"{name}_path"]:
+        return
+    if given[name]:
+        _warn(f"{name} is read; {name}_path, its old name, is given too and is not.")
+    else:
+        _warn(f"{name}_path is an old name of {name}.")
+
+
+def _warn(text: str) -> None:
+    log("WARNING", _OF_ALL, text)
