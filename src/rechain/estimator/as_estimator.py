@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from rechain.estimator.chainer import Chainer
 from rechain.estimator.distributed import Mpi
@@ -203,14 +204,6 @@ def _python(environment: Environment) -> dict[str, Any]:
     conda = python.conda_dependencies
     packages = [] if conda is None else list(conda.pip_packages)
     chainer = [item for item in packages if base_name(item) == "chainer"]
-    exact = chainer[0].partition("==")[2].strip() if chainer else ""
-    if chainer and not exact:
-        raise NotBuiltError(
-            f"the environment {environment.name!r} has {chainer[0]!r} among its pip packages, "
-            "and no exact version: there are recipes for chainer=="
-            f"{', '.join(Chainer.get_supported_versions())}. Name one of these, or use a Python "
-            "of yours with python.user_managed_dependencies and python.interpreter_path."
-        )
     others = [item for item in conda.conda_packages if not is_python(item)] if conda else []
     common = {
         "conda_packages": [item for item in others if base_name(item) != "pip"],
@@ -218,6 +211,7 @@ def _python(environment: Environment) -> dict[str, Any]:
     }
     if not chainer:
         return {"kind": Estimator, "pip_packages": packages, "notes": [], **common}
+    exact, chosen = _version(chainer[0])
     # What v1 has with Chainer is the recipe's to choose: mpi4py 3.0.0 builds with no MPI of today.
     framework = set(curated.content(f"AzureML-Chainer-{exact}-GPU")[2])
     pins = [item for item in packages if item in framework and item.startswith(("mpi4py", "cupy"))]
@@ -226,9 +220,32 @@ def _python(environment: Environment) -> dict[str, Any]:
         "framework_version": exact,
         "pip_packages": [item for item in packages if item not in (*pins, chainer[0])],
         "use_gpu": any(item.startswith("cupy") for item in pins),
-        "notes": [f"{item}, which v1 has with Chainer, is left to the recipe" for item in pins],
+        "notes": [
+            *(f"{item}, which v1 has with Chainer, is left to the recipe" for item in pins),
+            *chosen,
+        ],
         **common,
     }
+
+
+def _version(requirement: str) -> tuple[str, list[str]]:
+    """Return the version of Chainer that a requirement means, and a note if it was chosen."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        specifier = Requirement(requirement).specifier
+    except InvalidRequirement as error:
+        why = str(error).splitlines()[0]
+        raise UserErrorException(f"requirement {requirement!r} cannot be read: {why}") from None
+    if exact := re.fullmatch(r"={2,3}([^*,]+)", str(specifier)):
+        return exact[1].strip(), []
+    known = [one for one in Chainer.get_supported_versions() if specifier.contains(one)]
+    if not known:
+        raise UserErrorException(
+            f"requirement {requirement!r} allows none of the versions of Chainer that Rechain "
+            f"knows: {', '.join(Chainer.get_supported_versions())}."
+        )
+    return known[-1], [f"{requirement} names no version: Chainer {known[-1]} is taken"]
 
 
 def _distribution(run: RunConfiguration) -> Mpi | MpiConfiguration | None:
