@@ -86,6 +86,8 @@ def test_every_cupy_of_a_cell_goes_with_it(name, minor, cache, python, tmp_path)
         )
         locked = {f"{p['name']}=={p['version']}" for p in lock["packages"]}
         assert {text, *cell.pins} <= locked
+        packages = recipes.read_toml(f"{folder}/pylock.toml")["packages"]
+        assert {p["name"] for p in packages if not p.get("wheels")} == {"chainer"}
 
 
 @pytest.mark.engines
