@@ -4,6 +4,7 @@ import os
 import pkgutil
 import sys
 
+from rechain_guest.datasets import Dataset
 from rechain_guest.experiment import Experiment, Workspace
 from rechain_guest.run import Run, get_run
 
@@ -21,4 +22,4 @@ for _folder in __path__[1:]:
 VERSION = "1.61.0+rechain"
 __version__ = VERSION
 
-__all__ = ["VERSION", "Experiment", "Run", "Workspace", "__version__", "get_run"]
+__all__ = ["VERSION", "Dataset", "Experiment", "Run", "Workspace", "__version__", "get_run"]
