@@ -222,6 +222,17 @@ def test_from_config_without_a_name(home, text) -> None:
         Workspace.from_config()
 
 
+def test_get_is_the_local_workspace_under_that_name(home) -> None:
+    workspace = Workspace.get("azureml", subscription_id="9-9", resource_group="lab")
+    assert workspace.path == str(home / ".rechain")
+    names = (workspace.name, workspace.subscription_id, workspace.resource_group)
+    assert names == ("azureml", "9-9", "lab")
+    assert Workspace.get("x").subscription_id == "local"
+    for name in ("", None, 3):
+        with pytest.raises(UserErrorException, match=r"name is .*not empty"):
+            Workspace.get(name)
+
+
 def test_from_config_that_is_no_json(home) -> None:
     (home / "config.json").write_text("{")
     with pytest.raises(UserErrorException, match=r"cannot be read: .*config.json: "):

@@ -181,11 +181,47 @@ class Workspace:
             folder = os.path.dirname(folder)
         home = os.environ.get("RECHAIN_HOME")
         workspace = cls(home) if home else cls.local(folder)
-        workspace.name = name
-        for key in ("subscription_id", "resource_group"):
-            if config.get(key):
-                workspace._settings[key] = config[key]
-        return workspace
+        return workspace._called(name, config.get("subscription_id"), config.get("resource_group"))
+
+    @classmethod
+    def get(
+        cls,
+        name: str,
+        auth: object = None,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        location: str | None = None,
+        cloud: str | None = None,
+        id: str | None = None,
+    ) -> Workspace:
+        """Return `Workspace.local()` under a name, as v1's scripts ask for their workspace.
+
+        Args:
+            name: the name.
+            auth: accepted for v1's sake; nobody is asked to log in.
+            subscription_id: the Azure subscription, for the record.
+            resource_group: likewise the resource group.
+            location: accepted for v1's sake.
+            cloud: accepted for v1's sake.
+            id: accepted for v1's sake.
+
+        Raises:
+            UserErrorException: the name is none.
+        """
+        if not isinstance(name, str) or not name:
+            raise UserErrorException(f"name is {name!r}; it must be a text that is not empty")
+        return cls.local()._called(name, subscription_id, resource_group)
+
+    def _called(
+        self, name: str, subscription_id: str | None, resource_group: str | None
+    ) -> Workspace:
+        """Take the names that Azure has for this workspace; return it."""
+        self.name = name
+        if subscription_id:
+            self._settings["subscription_id"] = subscription_id
+        if resource_group:
+            self._settings["resource_group"] = resource_group
+        return self
 
     @property
     def subscription_id(self) -> str:
