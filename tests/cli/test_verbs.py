@@ -15,7 +15,19 @@ import pytest
 pytestmark = pytest.mark.fast
 
 COMMAND = os.path.join(sysconfig.get_path("scripts"), "rechain")
-VERBS = ("run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "reindex")
+VERBS = (
+    "run",
+    "runs",
+    "show",
+    "logs",
+    "metrics",
+    "files",
+    "cancel",
+    "rm",
+    "targets",
+    "target",
+    "reindex",
+)
 MAKES = """
 import sys
 from azureml.core.run import Run

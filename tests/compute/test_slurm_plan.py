@@ -54,15 +54,15 @@ SCRIPT = f"""\
 #SBATCH --requeue
 #SBATCH --exclusive
 
-# One run of Rechain. What it runs, and how it ended, stands in the run folder.
+# A job of Rechain. What it runs, and how it ended, stands in this folder.
 run={RUN.root}
 python=/opt/python/bin/python3
-supervisor={PROGRAM}
+program={PROGRAM}
 
 refuse() {{ echo "rechain: $(uname -n): $1" >&2; exit 125; }}
-[ -d "$run/attempts" ] || refuse "the run folder $run cannot be seen: the workspace must be on \
+[ -d "$run" ] || refuse "the folder $run cannot be seen: the workspace must be on \
 a file system that the nodes share"
-[ -r "$supervisor" ] || refuse "Rechain is not at $supervisor: install it where the nodes see it"
+[ -r "$program" ] || refuse "Rechain is not at $program: install it where the nodes see it"
 [ -x "$python" ] || refuse "there is no Python at $python: name one that the nodes have \
 (rechain target add --python)"
 "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
@@ -75,7 +75,7 @@ type module >/dev/null 2>&1 || . /etc/profile  # `module` is a function of login
 . "$prologue" || refuse "the prologue $prologue ended with $?"
 
 # The supervisor: it writes the run folder, and ends with the script's exit code.
-exec "$python" -I -S "$supervisor" --slurm "$run"
+exec "$python" -I -S "$program" --slurm "$run"
 """
 
 
@@ -117,7 +117,7 @@ def test_the_script_is_shell(tmp_path: Path) -> None:
     assert "%%j/x_1_01234567/slurm-%j.log" in script
     done = subprocess.run(["bash"], input=script, text=True, capture_output=True)
     assert done.returncode == 125
-    assert f"the run folder {run.root} cannot be seen" in done.stderr
+    assert f"the folder {run.root} cannot be seen" in done.stderr
 
 
 def test_time_for_building_the_environment_is_added_where_the_job_builds_it() -> None:

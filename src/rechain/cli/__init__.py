@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 # In the order a person meets them.
-_VERBS = ("run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "reindex")
+_VERBS = (
+    "run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "targets", "target",
+    "reindex",
+)  # fmt: skip
 
 
 class _Verbs(click.Group):

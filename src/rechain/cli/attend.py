@@ -34,6 +34,7 @@ class Attendant:
         self._quiet = quiet
         self._signal = 0  # the first that came
         self._before: dict[int, Any] = {}
+        self._waits: list[str] = []  # what was said last of that
         self._ends: dict[int, bytes] = {}  # the last byte written to each descriptor
 
     def __enter__(self) -> Attendant:
@@ -78,11 +79,15 @@ class Attendant:
 
     def _say_why(self) -> None:
         """Say why the run waits."""
-        from rechain.workspace.details import nodes_in_words
+        from rechain.workspace.details import EXPECTED, nodes_in_words
 
         assert self.run is not None
-        for text in nodes_in_words(self.run):
-            self.say(colored(printable(text), "dim", err=True))
+        # When it will probably start changes with every look.
+        words = [text.partition(EXPECTED)[0] for text in nodes_in_words(self.run)]
+        if words != self._waits:
+            self._waits = words
+            for text in words:
+                self.say(colored(printable(text), "dim", err=True))
 
     def conclude(self) -> int:
         """Say how the run ended; return the exit code."""

@@ -23,6 +23,7 @@ def command(runs: tuple[str, ...], kill: bool, wait: bool) -> None:
     for run in found:
         if run.get_status() not in TERMINAL:
             ask_to_stop(run._paths, at_once=kill)
+            run._reconcile()  # which takes it out of a queue, if it waits in one
     for run in found:
         if wait:
             for _ in follow(run._paths, run._reconcile, output=False):

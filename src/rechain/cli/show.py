@@ -24,7 +24,7 @@ def command(run: str, as_json: bool) -> None:
     """Show what is known of RUN: an id, the beginning of one, or `latest`, the default."""
     import shlex
 
-    from rechain.workspace.details import describe, hint, nodes_in_words
+    from rechain.workspace.details import describe, hint, nodes_in_words, queued_seconds
 
     found = find_run(run)
     if as_json:
@@ -55,6 +55,8 @@ def command(run: str, as_json: bool) -> None:
             (f"attempt {attempt.number}", describe(attempt.end) if attempt.end else attempt.state)
             for attempt in state.attempts
         ]
+    if (queued := queued_seconds(found, state)) is not None:
+        rows.append(("queued", duration(queued)))
     if last and last.started:
         until = state.end["t"] if state.end else time.time()
         rows.append(("took", duration(until - last.started)))

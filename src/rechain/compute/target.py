@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from rechain.record.paths import RunPaths
 
-__all__ = ["Observation", "StartError", "Submission", "Target", "command_of"]
+__all__ = ["EXPECTED", "Observation", "StartError", "Submission", "Target", "command_of"]
+
+EXPECTED = ", expected to start at "
+"""What stands in a reason before the moment at which the run will probably start."""
 
 
 class Submission(NamedTuple):

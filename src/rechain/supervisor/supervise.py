@@ -66,6 +66,7 @@ class Supervisor:
         self._deadline: float | None = None  # the time limit, on the monotonic clock
         self._patience: float | None = None  # when SIGKILL follows SIGTERM
         self._asking = 0.0  # not before is the script asked to end
+        self._signaled = False  # Slurm has asked it already: twice is once too often for many
         self._child = 0
         self._script: Script | None = None
         self._place: Place | None = None
@@ -295,7 +296,8 @@ class Supervisor:
                     self._patience = time.monotonic() + grace
             if self._patience is not None and not asked and time.monotonic() >= self._asking:
                 asked = True
-                ask_to_end()
+                if not self._signaled:
+                    ask_to_end()
             self._reap()
             if self._status is not None:
                 return self._status
@@ -340,8 +342,7 @@ class Supervisor:
         if os.getppid() != self._guard:
             self._stop("supervisor_lost", "the guard was killed; the supervisor ended its tree", 0)
         elif self._terminated:
-            told = ("terminated", "the supervisor received SIGTERM")
-            self._stop(*((self._slurm and self._slurm.ended()) or told))
+            self._was_terminated()
         elif os.path.exists(f"{self.run_paths.requests}/kill"):
             self._stop("canceled", "canceled without grace", 0)
         elif os.path.exists(f"{self.run_paths.requests}/cancel"):
@@ -353,6 +354,14 @@ class Supervisor:
             self._stop("time_limit", f"longer than {limit:g} s")
         elif self._place is not None and self._place.must_leave():
             self._stop("preempted", "a dedicated run needs its nodes")
+
+    def _was_terminated(self) -> None:
+        """See who sent SIGTERM, and stop."""
+        by_slurm = self._slurm.ended() if self._slurm else None
+        if by_slurm:
+            # To all that belongs to the job. MPI's ranks have guards that count on ours.
+            self._signaled = self.job["distribution"]["communicator"] == "None"
+        self._stop(*(by_slurm or ("terminated", "the supervisor received SIGTERM")))
 
     def _stalled(self) -> None:
         """Have all ranks say where they are, and end them."""

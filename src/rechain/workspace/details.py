@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from rechain.compute.target import EXPECTED
 from rechain.record.causes import CAUSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rechain.record.journal import RunState
     from rechain.workspace.run import Run
 
-__all__ = ["describe", "details", "hint", "nodes_in_words", "ranks_in_words"]
+__all__ = [
+    "EXPECTED",
+    "describe",
+    "details",
+    "hint",
+    "nodes_in_words",
+    "queued_seconds",
+    "ranks_in_words",
+]
 
 
 def details(run: Run) -> dict[str, Any]:
@@ -50,6 +60,9 @@ def details(run: Run) -> dict[str, Any]:
     last = state.last
     if last and last.started:
         found["startTimeUtc"] = _utc(last.started)
+    queued = queued_seconds(run, state)
+    if queued is not None:
+        found["queuedSeconds"] = round(queued, 3)
     if state.end:
         found["endTimeUtc"] = _utc(state.end["t"])
         if state.status == "Failed":
@@ -83,9 +96,11 @@ def ranks_in_words(distribution: dict[str, Any]) -> list[str]:
 
 
 def nodes_in_words(run: Run) -> list[str]:
-    """Return what a run on a pool waits for, or what it has got; nothing for other runs."""
+    """Return what a run waits for or what it has got, on a pool or a cluster; else nothing."""
     asked = run._job.get("pool")
     state = run._state()
+    if run._job.get("slurm"):
+        return [_job_in_words(run, state)]
     if not asked or state.last is None:
         return []
     where = run._job["target"] + (f", {asked['vm_size']}" if asked["vm_size"] else "")
@@ -107,6 +122,42 @@ def nodes_in_words(run: Run) -> list[str]:
     elif got["memory_by"]:
         words.append(f"{got['memory_bytes'] / 2**30:.3g} GiB of memory for each process")
     return [" · ".join(words)]
+
+
+def _job_in_words(run: Run, state: RunState) -> str:
+    """Return where the Slurm job of a run stands."""
+    started = state.last.attempt if state.last else None
+    if state.waiting or started is None:
+        handle = run.submission().get("handle", {})
+        job = f"job {handle['job']}" if handle.get("job") else ""
+        if state.waiting.startswith(job):
+            job = ""
+        words = (run._job["target"], job, state.waiting)
+    else:
+        facts = started["slurm"]
+        on = f"on {facts['nodes']}, partition {facts['partition']}"
+        words = (run._job["target"], f"job {facts['job']}", on)
+    return " · ".join(word for word in words if word)
+
+
+def queued_seconds(run: Run, state: RunState) -> float | None:
+    """Return how long a run has waited in a cluster's queue, all its attempts together.
+
+    None for a run on this machine.
+    """
+    if not run._job.get("slurm"):
+        return None
+    since: float | None = run._job["submitted"]["time"]
+    total = 0.0
+    for attempt in state.attempts:
+        if attempt.attempt is not None and since is not None:
+            total += max(0.0, attempt.attempt["t"] - since)
+        since = attempt.end["t"] if attempt.end else None
+    if state.waiting and since is not None:
+        import time
+
+        total += time.time() - since
+    return total
 
 
 def _error(end: dict[str, Any]) -> dict[str, Any]:

@@ -218,6 +218,7 @@ class Interactive:
             self._guest().cancel()
         elif self.get_status() not in TERMINAL:
             requests.ask_to_stop(self._paths)
+            self.get_status()  # takes it out of a queue, if it waits in one
 
     def __enter__(self) -> Interactive:
         """Copy what this process prints to the run's log; the end of the block ends the run."""

@@ -32,6 +32,8 @@ _SETTLE_SECONDS = 5.0
 def reconcile(run: RunPaths, job: dict[str, Any]) -> Observation | None:
     """See whether an unfinished run can still end by itself; if not, write its end.
 
+    A run that is to end and waits in a queue is taken out of it.
+
     Does nothing if that cannot be known from here, as for the local runs of another host.
 
     Args:
@@ -48,6 +50,8 @@ def reconcile(run: RunPaths, job: dict[str, Any]) -> Observation | None:
     if fold(run).end:
         return None
     seen = target.poll([run])[run.run_id]
+    if seen.alive and seen.reason and fold(run).cancel_requested:
+        target.cancel(run)
     if seen.alive is not False:
         return seen
     until = time.monotonic() + _SETTLE_SECONDS

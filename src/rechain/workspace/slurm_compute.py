@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from rechain.compute.slurm.settings import Settings
+from rechain.compute.slurm.settings import Settings, size_from_text
 from rechain.workspace.compute_target import ComputeTarget
+from rechain.workspace.target_files import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["SlurmCompute"]
+    from rechain.compute.slurm.check import Finding
+
+__all__ = ["SlurmCompute", "size_from_text"]
 
 
 class SlurmCompute(ComputeTarget):
@@ -74,3 +77,19 @@ class SlurmCompute(ComputeTarget):
             python=python,
             options=options,
         )
+
+    def check(self, seconds: float = 300) -> Iterator[Finding]:
+        """Try the target out with a small job; yield what there is to say, as it is found.
+
+        Args:
+            seconds: how long the job may wait in the queue.
+
+        Raises:
+            UserErrorException: the workspace cannot be written.
+        """
+        from rechain.compute.slurm.check import check
+        from rechain.compute.slurm.settings import request
+
+        self.workspace._make()
+        asked = request(read(self.workspace, self.name))
+        yield from check(self.name, asked, self.workspace._paths.experiments, seconds)

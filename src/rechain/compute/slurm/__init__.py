@@ -15,7 +15,7 @@ from rechain.compute.slurm import queue
 from rechain.compute.slurm.commands import SlurmError, call
 from rechain.compute.slurm.reasons import in_words
 from rechain.compute.slurm.states import STATES
-from rechain.compute.target import Observation, StartError, Submission, command_of
+from rechain.compute.target import EXPECTED, Observation, StartError, Submission, command_of
 from rechain.job.variables import is_secret
 from rechain.record import host, jsonl
 from rechain.record.journal import fold
@@ -120,9 +120,12 @@ class SlurmTarget:
         if state is None:
             return Observation(None, f"Slurm calls its state {job.state}")
         if not state.alive:
-            return Observation(False, "", _refusal(run, job.id) or state.end(job.nodes))
+            end = state.end(job.nodes)
+            if end["cause"] == "supervisor_lost":  # by its state it simply ended
+                end = _refusal(run, job.id) or end
+            return Observation(False, "", end)
         if job.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"):
-            expected = f", expected to start at {job.start}" if job.start else ""
+            expected = f"{EXPECTED}{job.start}" if job.start else ""
             return Observation(True, f"job {job.id}: {in_words(job.reason)}{expected}")
         return Observation(True)
 

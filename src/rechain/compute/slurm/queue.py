@@ -28,10 +28,11 @@ _FIELDS = 6
 
 _FRESH, _LONGEST_FRESH = 1.0, 10.0  # seconds
 _GROWTH = 1.3  # for each answer without news
-_SHARE = 20  # an answer that took 0.1 s is fresh for 2 s at least
+_SHARE, _LONGEST_SHARE = 20, 60.0  # an answer that took 0.1 s is fresh for 2 s at least
 _AFTER_FAILURE = 2.0  # seconds; doubled by each further one
 _LONGEST_AFTER_FAILURE = 30.0
-_LEASE = 150.0  # seconds: longer than a call may take
+_PATIENCE, _LONG_PATIENCE = 10.0, 30.0  # for an answer; the second after a failure
+_LEASE = 60.0  # seconds: longer than a call may take
 _FIRST_WAIT, _LAST_WAIT = 0.02, 0.5  # between looks at another reader's answer
 
 
@@ -142,7 +143,9 @@ def _ask(user: int, folder: str, known: Snapshot | None) -> Snapshot:
     error, lines = "", []
     try:
         said = call(
-            ["squeue", "--noheader", "--states=all", f"--user={user}", f"--format={_FORMAT}"]
+            ["squeue", "--noheader", "--states=all", f"--user={user}", f"--format={_FORMAT}"],
+            # By itself it would try for a minute when slurmctld is not there.
+            seconds=_LONG_PATIENCE if known is not None and known.error else _PATIENCE,
         )
         lines = sorted(said.splitlines())
     except SlurmError as failure:
@@ -150,14 +153,17 @@ def _ask(user: int, folder: str, known: Snapshot | None) -> Snapshot:
     before = known.document if known is not None else {}
     fresh = _AFTER_FAILURE if error else _FRESH
     if before and error and before["error"]:
-        fresh = min(before["fresh"] * 2, _LONGEST_AFTER_FAILURE)
+        fresh = min(before["pause"] * 2, _LONGEST_AFTER_FAILURE)
     elif before and not error and before["lines"] == lines:
-        fresh = min(before["fresh"] * _GROWTH, _LONGEST_FRESH)
+        fresh = min(before["pause"] * _GROWTH, _LONGEST_FRESH)
     took = time.time() - begun
+    if not error:
+        fresh = max(fresh, min(took * _SHARE, _LONGEST_SHARE))
     document = {
         "schema": 1,
         "t": begun,
-        "fresh": took + max(fresh, took * _SHARE),
+        "fresh": took + fresh,
+        "pause": fresh,
         "error": error,
         "lines": lines,
     }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rechain.record.paths import RunPaths
 
-__all__ = ["render"]
+__all__ = ["batch", "place_options", "render"]
 
 # Minutes that Slurm's limit leaves beside the script's own: Slurm looks at the clock about once a
 # minute, and an environment may have to be built first. The supervisor's timer is the exact one.
@@ -25,15 +25,15 @@ _HEAD = """\
 #!/bin/bash
 {options}
 
-# One run of Rechain. What it runs, and how it ended, stands in the run folder.
+# A job of Rechain. What it runs, and how it ended, stands in this folder.
 run={run}
 python={python}
-supervisor={supervisor}
+program={program}
 
 refuse() {{ echo "rechain: $(uname -n): $1" >&2; exit 125; }}
-[ -d "$run/attempts" ] || refuse "the run folder $run cannot be seen: the workspace must be on a \
+[ -d "$run" ] || refuse "the folder $run cannot be seen: the workspace must be on a \
 file system that the nodes share"
-[ -r "$supervisor" ] || refuse "Rechain is not at $supervisor: install it where the nodes see it"
+[ -r "$program" ] || refuse "Rechain is not at $program: install it where the nodes see it"
 [ -x "$python" ] || refuse "there is no Python at $python: name one that the nodes have \
 (rechain target add --python)"
 "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
@@ -50,7 +50,7 @@ type module >/dev/null 2>&1 || . /etc/profile  # `module` is a function of login
 
 _LAST = """
 # The supervisor: it writes the run folder, and ends with the script's exit code.
-exec "$python" -I -S "$supervisor" --slurm "$run"
+exec "$python" -I -S "$program" --slurm "$run"
 """
 
 
@@ -62,41 +62,60 @@ def render(run: RunPaths, job: Mapping[str, Any], request: Mapping[str, Any]) ->
         job: the job's document.
         request: what the job asks of the cluster; see `settings.request`.
     """
+    distribution = job["distribution"]
+    options = {
+        "job-name": run.run_id,
+        "output": run.slurm_log("%j"),
+        "open-mode": "append",
+        "chdir": run.root,
+        "nodes": distribution["nodes"],
+        "ntasks-per-node": distribution["processes_per_node"],
+        **place_options(request, distribution["processes_per_node"]),
+        "time": _minutes(job, request),
+        "requeue": True,
+    }
+    return batch(options, run.root, request, PROGRAM, _LAST)
+
+
+def batch(
+    options: Mapping[str, Any], folder: str, request: Mapping[str, Any], program: str, last: str
+) -> str:
+    """Return a batch script: options, what must be there, the site's prologue, and one program.
+
+    Args:
+        options: sbatch's, by name; those without a value are left out.
+        folder: the folder that the job works on, which `%j` at the end of a name is not.
+        request: what the job asks of the cluster.
+        program: the Python program that is started in the end.
+        last: the lines that start it.
+    """
+    lines = [f"--{name}" if value is True else f"--{name}={_value(value, folder)}"
+             for name, value in options.items() if value]  # fmt: skip
     words = {
-        "options": "\n".join(f"#SBATCH {option}" for option in _options(run, job, request)),
-        "run": shlex.quote(run.root),
+        "options": "\n".join(f"#SBATCH {line}" for line in [*lines, *request["options"]]),
+        "run": shlex.quote(folder),
         "python": shlex.quote(request["python"] or sys.executable),
-        "supervisor": shlex.quote(PROGRAM),
+        "program": shlex.quote(program),
     }
     parts = [_HEAD.format(**words)]
     if request["prologue"]:
         parts.append(_PROLOGUE.format(prologue=shlex.quote(request["prologue"])))
-    parts.append(_LAST)
-    return "".join(parts)
+    return "".join([*parts, last])
 
 
-def _options(run: RunPaths, job: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]:
-    distribution = job["distribution"]
-    each = distribution["processes_per_node"]
+def place_options(request: Mapping[str, Any], each: int) -> dict[str, Any]:
+    """Return the options that say where a job runs, and with how much of each node.
+
+    Args:
+        request: what the job asks of the cluster.
+        each: how many processes a node has.
+    """
     cpus, memory = request["cpus"], request["memory_gib"]
-    found = {
-        "job-name": run.run_id,
-        "output": run.slurm_log("%j").replace("%", "%%").replace("%%j.log", "%j.log"),
-        "open-mode": "append",
-        "chdir": run.root,
-        "nodes": distribution["nodes"],
-        "ntasks-per-node": each,
+    return {
         "cpus-per-task": max(1, cpus // each) if cpus else None,
         "mem": f"{int(memory * 1024)}M" if memory else None,
-        "gres": request["gres"],
-        "constraint": request["constraint"],
-        "partition": request["partition"],
-        "qos": request["qos"],
-        "account": request["account"],
-        "time": _minutes(job, request),
+        **{name: request[name] for name in ("gres", "constraint", "partition", "qos", "account")},
     }
-    options = [f"--{name}={_quoted(str(value))}" for name, value in found.items() if value]
-    return [*options, "--requeue", *request["options"]]
 
 
 def _minutes(job: Mapping[str, Any], request: Mapping[str, Any]) -> int | None:
@@ -111,9 +130,12 @@ def _minutes(job: Mapping[str, Any], request: Mapping[str, Any]) -> int | None:
     return int(-(-seconds // 60)) + spare
 
 
-def _quoted(value: str) -> str:
+def _value(value: object, folder: str) -> str:
     """Return a value as sbatch reads it from its script: in quotes if need be."""
-    if all(letter.isalnum() or letter in "-_./:,%&|()[]*+=@~^" for letter in value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    text = str(value)
+    if text.startswith(folder) and "%" in folder and text != folder:
+        text = folder.replace("%", "%%") + text[len(folder) :]  # a pattern, but not in there
+    if all(letter.isalnum() or letter in "-_./:,%&|()[]*+=@~^" for letter in text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -1,0 +1,249 @@
+"""Clusters on the command line: `rechain target`, `rechain targets`, `rechain run --target`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rechain.record.journal import fold
+from rechain.testing import wait_for
+from rechain.testing.slurm import SlurmCluster
+
+PATIENCE = 120  # seconds; only ends a test that hangs
+
+fast = pytest.mark.fast
+engines = pytest.mark.engines
+
+
+# What is known of a cluster.
+
+
+@fast
+def test_a_target_is_added_shown_listed_and_removed(rechain, home) -> None:
+    (home / "site.sh").touch()
+    added = rechain(
+        "target", "add", "lab", "--slurm", "--partition", "gpu", "--account", "us",
+        "--vm-size", "STANDARD_NC6", "--vm-size", "big=cpus:8,memory:64,gres:gpu:2",
+        "--prologue", "site.sh", "--sbatch-option=--exclusive",
+    )  # fmt: skip
+    assert (added.returncode, added.stderr) == (0, "")
+    assert added.stdout == "lab: `rechain run --target lab SCRIPT` runs there\n"
+    shown = rechain("target", "show", "lab").stdout
+    assert shown == (
+        "target     lab\n"
+        "kind       Slurm\n"
+        "partition  gpu\n"
+        "account    us\n"
+        "vm size    STANDARD_NC6\n"
+        "vm sizes   big: gres gpu:2, cpus 8, memory 64\n"
+        f"prologue   {home}/site.sh\n"
+        "prepare    job\n"
+        "mpi        auto\n"
+        "options    --exclusive\n"
+        f"file       {home}/.rechain/compute/lab.json\n"
+    )
+    assert json.loads(rechain("target", "show", "--json", "lab").stdout)["partition"] == "gpu"
+    assert rechain("targets").stdout == (
+        "target  kind\n"
+        "local   this machine  as it is\n"
+        "lab     Slurm         partition gpu\n"
+    )  # fmt: skip
+    assert json.loads(rechain("targets", "--json").stdout)[0]["name"] == "lab"
+    assert rechain("target", "rm", "lab").stdout == "lab is forgotten; its runs go on\n"
+    gone = rechain("target", "show", "lab")
+    assert gone.returncode == 1
+    assert "there is no compute target 'lab'" in gone.stderr
+
+
+@fast
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("lab",), "Missing option '--slurm'"),
+        (("local", "--slurm"), "name is 'local', which means something else already"),
+        (("a b", "--slurm"), "a compute target's name is at most 64 letters"),
+        (("lab", "--slurm", "--vm-size", "a", "--vm-size", "b"), "one size can be the default"),
+        (("lab", "--slurm", "--vm-size", "x=cpus"), "'x=cpus' describes no size"),
+        (("lab", "--slurm", "--prologue", "none.sh"), "there is no such file"),
+        (("lab", "--slurm", "--sbatch-option=-N 2"), "is set by Rechain itself"),
+    ],
+)
+def test_a_target_that_cannot_be(rechain, arguments, said) -> None:
+    answer = rechain("target", "add", *arguments)
+    assert answer.returncode != 0
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@fast
+def test_a_pool_is_not_replaced_by_a_cluster(rechain) -> None:
+    from rechain import AmlCompute, ComputeTarget, Workspace
+
+    pool = AmlCompute.provisioning_configuration(max_nodes=2)
+    ComputeTarget.create(Workspace.local(), "lab", pool)
+    answer = rechain("target", "add", "lab", "--slurm")
+    assert answer.returncode == 1
+    assert "is a pool of this machine" in answer.stderr
+    assert "nodes of this machine  up to 2, dedicated" in rechain("targets").stdout
+    assert "max nodes" in rechain("target", "show", "lab").stdout
+
+
+@fast
+def test_a_dry_run_shows_the_batch_script_and_asks_nobody(rechain, train, home) -> None:
+    rechain("target", "add", "lab", "--slurm", "--lowpriority-qos", "spare")
+    planned = rechain(
+        "run", "--dry-run", "--user-managed", "--target", "lab", "--vm-size", "Standard_NC6",
+        "--vm-priority", "lowpriority", "--time-limit", "1h", "code/train.py", env={**os.environ,
+        "PATH": f"{os.path.dirname(sys.executable)}:/nonexistent"},
+    )  # fmt: skip
+    assert planned.returncode == 0, planned.stderr
+    assert "supervisor   sbatch --parsable\n\n#!/bin/bash\n" in planned.stdout
+    for option in ("--gres=gpu:1", "--cpus-per-task=6", "--qos=spare", "--time=63", "--requeue"):
+        assert f"\n#SBATCH {option}\n" in planned.stdout
+    assert not (home / ".rechain" / "experiments").exists() or not os.listdir(
+        home / ".rechain" / "experiments"
+    )
+
+
+@fast
+def test_without_slurm_on_this_machine_it_says_so(rechain, train) -> None:
+    rechain("target", "add", "lab", "--slurm")
+    folder = os.path.dirname(sys.executable)
+    answer = rechain(
+        "run", "--user-managed", "--target", "lab", "code/train.py",
+        env={**os.environ, "PATH": folder},
+    )  # fmt: skip
+    assert answer.returncode == 125
+    assert "there is no sbatch on PATH: is this a login node of the cluster?" in answer.stderr
+
+
+# On a cluster.
+
+
+@pytest.fixture
+def lab(rechain, slurm: SlurmCluster, tmp_path: Path, monkeypatch) -> Iterator[SlurmCluster]:
+    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))
+    rechain("target", "add", "lab", "--slurm")
+    yield slurm
+    slurm.run("scancel", f"--user={os.getuid()}")
+    wait_for(lambda: not slurm.run("squeue", "--noheader").strip(), "an empty queue", PATIENCE)
+
+
+@engines
+def test_output_exit_code_and_cause_come_through(train, run, rechain, lab) -> None:
+    train("import sys\nprint('out')\nprint('err', file=sys.stderr)\nraise KeyError('k')")
+    answer = run("--target", "lab", "code/train.py")
+    assert answer.returncode == 1
+    assert answer.stdout == "out\n"
+    assert "err\n" in answer.stderr
+    assert "user error (exit 1, KeyError at train.py:4)" in answer.stderr
+    shown = rechain("show").stdout
+    assert "nodes        lab · job " in shown
+    assert " · on n" in shown
+    assert "queued       " in shown
+
+
+@engines
+def test_a_waiting_run_says_why_and_ctrl_c_takes_it_back(
+    train, start, rechain, lab, latest, home
+) -> None:
+    rechain("target", "add", "held", "--slurm", "--sbatch-option=--hold")
+    process = start("run", "--user-managed", "--target", "held", "code/train.py")
+    said = ""
+    while "scontrol release" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    assert "held · job " in said
+    assert latest().get_status() == "Queued"
+    assert "somebody held it" in rechain("show").stdout
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "canceled" in rest
+    assert lab.run("squeue", "--noheader").strip() == ""
+
+
+@engines
+@pytest.mark.parametrize("options", [(), ("--no-wait",)])
+def test_cancel_of_a_waiting_run(train, run, rechain, lab, latest, options) -> None:
+    rechain("target", "add", "held", "--slurm", "--sbatch-option=--hold")
+    run("-d", "--target", "held", "code/train.py")
+    rechain("cancel", *options, "latest")
+    assert latest().get_status() == "Canceled"
+    assert lab.run("squeue", "--noheader").strip() == ""
+
+
+@engines
+def test_cancel_of_a_running_run(train, run, rechain, lab, latest) -> None:
+    train("import time\nopen('up', 'w').close()\ntime.sleep(600)")
+    run("-d", "--target", "lab", "code/train.py")
+    wait_for(lambda: os.path.exists(f"{latest()._paths.work}/up"), "the script is up", PATIENCE)
+    assert "canceled" in rechain("cancel", "latest").stdout
+    assert fold(latest()._paths).end["cause"] == "canceled"
+
+
+@engines
+def test_the_submitter_may_die(train, start, rechain, lab, latest) -> None:
+    train(
+        "import os, time\nprint('first', flush=True)\n"
+        "while not os.path.exists('go'): time.sleep(0.05)\nprint('last')"
+    )
+    process = start("run", "--user-managed", "--target", "lab", "code/train.py")
+    assert process.stdout.readline() == "first\n"
+    process.kill()
+    (Path(latest()._paths.work) / "go").touch()
+    followed = rechain("logs", "-f")
+    assert followed.stdout == "first\nlast\n"
+    assert latest().get_status() == "Completed"
+
+
+@engines
+def test_check_says_in_words_what_a_cluster_is_like(rechain, lab, home) -> None:
+    answer = rechain("target", "check", "lab")
+    said = answer.stdout
+    assert re.search(r"^ok    commands    slurm", said, re.MULTILINE)
+    assert re.search(r"^note  grace       when Slurm ends a job, .* 5 sec", said, re.MULTILINE)
+    assert re.search(r"^note  accounting  none; an ended job is known", said, re.MULTILINE)
+    assert re.search(r"^ok    partition   main: UP, 2 nodes", said, re.MULTILINE)
+    assert re.search(r"^ok    start       [\d.]+ s from sbatch", said, re.MULTILINE)
+    assert re.search(r"^ok    node        n\d: Python 3\.\d+\.\d+, glibc", said, re.MULTILINE)
+    assert re.search(r"^ok    files       shared; at most [\d.]+ s", said, re.MULTILINE)
+    assert re.search(r"^(ok  |FAIL)  packages    a node", said, re.MULTILINE)
+    assert answer.returncode == ("FAIL" in said)
+    assert os.listdir(home / ".rechain" / "experiments") == []
+
+
+@engines
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--partition", "nowhere"), "FAIL  partition   scontrol: "),
+        (("--python", "/nonexistent"), "there is no Python at /nonexistent"),
+        (("--sbatch-option=--hold",), "FAIL  job         it did not begin within 1 s: somebody"),
+        (("--sbatch-option=--constraint=nosuch",), "FAIL  job         sbatch: "),
+    ],
+)
+def test_check_says_what_is_wrong(rechain, lab, options, said) -> None:
+    rechain("target", "add", "bad", "--slurm", *options)
+    wait = "1" if "--hold" in options[0] else "60"
+    answer = rechain("target", "check", "--wait", wait, "bad")
+    assert answer.returncode == 1
+    assert said in answer.stdout
+    assert lab.run("squeue", "--noheader").strip() == ""
+
+
+@fast
+def test_check_of_a_machine_without_slurm(rechain) -> None:
+    rechain("target", "add", "lab", "--slurm")
+    folder = os.path.dirname(sys.executable)
+    answer = rechain("target", "check", "lab", env={**os.environ, "PATH": folder})
+    assert answer.returncode == 1
+    assert answer.stdout.startswith("FAIL  commands    there is no sbatch on PATH")
