@@ -33,6 +33,7 @@ PLANS = {
         "--framework-version", "7.8.1", "--python", "3.8", "--pip", "scipy", "--pip", "tqdm>=4",
         "code/train.py",
     ],
+    "gpu": ["--framework-version", "7.8.1", "--gpu", "optional", "code/train.py"],
 }  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def test_for_people(plan, name) -> None:
     hold(f"{name}.txt", plan(*PLANS[name]))
 
 
-@pytest.mark.parametrize("name", ["plain", "everything", "managed-with-packages"])
+@pytest.mark.parametrize("name", ["plain", "everything", "managed-with-packages", "gpu"])
 def test_for_programs(plan, name) -> None:
     text = plan("--json", *PLANS[name])
     json.loads(text)

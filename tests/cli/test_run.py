@@ -66,6 +66,20 @@ def test_an_environment_that_is_not_there_is_125(run) -> None:
     assert "environment (there is no interpreter 'python9.9' on PATH)" in done.stderr
 
 
+def test_without_the_gpu_that_a_fake_nvidia_smi_does_not_find_it_is_125(
+    train, run, fake_gpu
+) -> None:
+    fake_gpu("No devices were found", status=6)
+    train("print('trained')")
+    done = run("--gpu", "required", "code/train.py")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "no gpu (nvidia-smi finds none: No devices were found)" in done.stderr
+    assert "RECHAIN_GPU=optional (--gpu optional)" in done.stderr
+    done = run("--gpu", "optional", "code/train.py")
+    assert (done.returncode, done.stdout) == (0, "trained\n")
+    assert done.stderr.count("No devices were found; the script runs without one") == 1
+
+
 def test_python_m_rechain_does_the_same(train, python) -> None:
     train("print('x')")
     command = [python, "-m", "rechain", "run", "-q", "--user-managed", "code/train.py"]

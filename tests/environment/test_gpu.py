@@ -77,6 +77,13 @@ def test_a_fake_nvidia_smi_that_cannot_be_run(fake_gpu, tmp_path):
     assert "nvidia-smi" in why
 
 
+def test_a_fake_nvidia_smi_that_hangs(fake_gpu, tmp_path, monkeypatch):
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    os.chmod(tmp_path / "bin" / "nvidia-smi", 0o755)
+    monkeypatch.setattr(gpu, "_PATIENCE", 0.05)
+    assert gpu.look({}) == ([], "nvidia-smi finds none: no answer within 0.05 s")
+
+
 def test_an_old_fake_nvidia_smi_that_does_not_know_capabilities(fake_gpu, tmp_path):
     (tmp_path / "bin" / "nvidia-smi").write_text(
         '#!/bin/sh\ncase "$1" in *compute_cap*) echo not a valid field; exit 2;; esac\n'

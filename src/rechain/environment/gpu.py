@@ -7,6 +7,9 @@ Which CuPy drives a GPU is in `cupy`.
 from __future__ import annotations
 
 import os
+import time
+
+from rechain.record import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["VARIABLE", "look", "settled", "visible"]
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+_PATIENCE = 60.0  # seconds; the first call after a boot may take several
+_SIGKILL = 9  # `signal` takes as long to import as all of this
 
 # What is asked, the newest at the end: `compute_cap` came with the drivers of 2021, and who asks
 # an older nvidia-smi for what it does not know gets no answer at all.
@@ -98,9 +104,9 @@ def _ask() -> tuple[list[dict[str, str]], str]:
         return [], "there is no nvidia-smi on PATH, which comes with NVIDIA's driver"
     for fields in (list(_FIELDS), list(_FIELDS)[:-1]):
         status, said = _run(program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
-        if not status:
+        if not status or status == _SIGKILL:
             break
-    else:
+    if status:
         last = said.strip().splitlines()[-1:] or [f"it ended with wait status {status}"]
         return [], f"nvidia-smi finds none: {last[0].strip()}"
     found = []
@@ -129,9 +135,14 @@ def _run(program: str, *arguments: str) -> tuple[int, str]:
         return error.errno or 1, f"{program}: {error.strerror}"
     finally:
         os.close(writer)
-    said = b""
-    while chunk := os.read(reader, 65536):
-        said += chunk
+    said, until = b"", time.monotonic() + _PATIENCE
+    while events.wait([reader], max(0.0, until - time.monotonic())):
+        if chunk := os.read(reader, 65536):
+            said += chunk
+            continue
+        os.close(reader)
+        return os.waitpid(child, 0)[1], said.decode(errors="replace")
     os.close(reader)
-    _, status = os.waitpid(child, 0)
-    return status, said.decode(errors="replace")
+    os.kill(child, _SIGKILL)
+    os.waitpid(child, os.WNOHANG)  # it may hang in the driver, where no signal reaches it
+    return _SIGKILL, f"no answer within {_PATIENCE:g} s"
