@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rechain import Chainer, Experiment, Run, Workspace
+from rechain import Chainer, Experiment, Mpi, Run, Workspace
 from rechain.record import jsonl
 from rechain.record.journal import AttemptState, fold
 from rechain.record.paths import RunPaths
@@ -37,6 +37,27 @@ def done(source: Path, version: str) -> Run:
     run.wait_for_completion(raise_on_error=False)
     wait_for(lambda: not processes_of(RunPaths(run.folder)), "the run's guard to leave")
     return run
+
+
+def test_more_ranks_than_fake_gpus_are_said(source, home, fake_gpu) -> None:
+    fake_gpu(V100)
+    (source / "train.py").write_text("")
+    for ranks, notes in ((1, 0), (2, 1)):
+        estimator = Chainer(
+            str(source),
+            entry_script="train.py",
+            compute_target="local",
+            distributed_training=Mpi(ranks),
+            user_managed=True,
+            use_docker=False,
+            use_gpu=True,
+        )
+        run = Experiment(Workspace.local(), "gpu").submit(estimator)
+        run.wait_for_completion()
+        wait_for(lambda run=run: not processes_of(RunPaths(run.folder)), "the guard to leave")
+        found = [note for note in last(run).notes if "intra_rank" in note]
+        assert len(found) == notes
+    assert found[0].startswith("2 ranks and 1 GPU: ")
 
 
 def last(run: Run) -> AttemptState:

@@ -324,6 +324,7 @@ def test_use_gpu_with_a_fake_gpu(submit, fake_gpu, monkeypatch) -> None:
     run, _ = completed(submit, "", use_gpu=True)
     (gpu,) = jsonl.read(RunPaths(run.folder).lock)["gpu"]["found"]
     assert (gpu["name"], gpu["capability"]) == ("Tesla K80", "3.7")
+    assert last(run).notes == []
 
 
 @effect("framework_version", "The version of Chainer in the environment.", pytest.mark.engines)

@@ -98,6 +98,12 @@ class Stage:
 
         self._gpus, why = gpu.look(self._script_environment)
         if self._gpus:
+            ranks, count = self._job["distribution"]["processes_per_node"], len(self._gpus)
+            if ranks > count:
+                self.notes.append(
+                    f"{ranks} ranks and {count} GPU{'s' * (count > 1)}: a rank that takes the GPU "
+                    "of its number (intra_rank) may find none"
+                )
             return
         if wanted == "required":
             raise EnvironmentNotReady(why, cause="no_gpu")
