@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "recipes": {"exceptions"},
     "job": {"exceptions", "record"},
     "runconfig": {"exceptions", "record", "recipes"},
-    "data": {"exceptions", "record", "runconfig"},
+    "data": {"exceptions", "planned", "record", "runconfig"},
     "estimator": {
         "exceptions", "guest", "record", "job", "recipes", "environment", "runconfig", "data",
     },
@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "compute": {"exceptions", "record", "job", "recipes", "environment", "supervisor"},
     "workspace": {
         "exceptions", "record", "job", "guest", "runconfig", "data", "estimator",
-        "environment", "supervisor", "compute",
+        "environment", "planned", "supervisor", "compute",
     },
     "cli": {"exceptions", "record", "estimator", "workspace"},
     "testing": {"record", "job", "compute", "supervisor", "workspace", "exceptions"},

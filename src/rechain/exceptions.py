@@ -1,7 +1,7 @@
 """The errors that users see, with the class names that v1 scripts catch.
 
-Apart from `NotBuiltError` they are siblings, as in v1: code that catches one of them does not
-catch another.
+Their bases are v1's: most are siblings, so that code which catches one of them does not catch
+another.
 """
 
 from __future__ import annotations
@@ -16,12 +16,22 @@ from rechain.guest.rechain_guest.exceptions import (
 __all__ = [
     "ActivityFailedException",
     "AuthenticationException",
+    "AzureMLAggregatedException",
     "AzureMLException",
     "ComputeTargetException",
+    "DatasetTimestampMissingError",
+    "DiscoveryUrlNotFoundException",
     "ExperimentExecutionException",
+    "HyperDriveConfigException",
+    "HyperDriveException",
+    "HyperDriveNotImplementedException",
+    "HyperDriveRehydrateException",
+    "HyperDriveScenarioNotSupportedException",
+    "HyperDriveServiceException",
     "ModelNotFoundException",
     "ModelPathNotFoundException",
     "NotBuiltError",
+    "ParallelRunException",
     "ProjectSystemException",
     "RunConfigurationException",
     "RunEnvironmentException",
@@ -31,6 +41,7 @@ __all__ = [
     "UserErrorException",
     "WebserviceException",
     "WorkspaceException",
+    "WorkspacePrivateEndpointException",
 ]
 
 
@@ -38,7 +49,7 @@ class ActivityFailedException(AzureMLException):
     """A run that was waited for has failed."""
 
 
-class AuthenticationException(AzureMLException):
+class AuthenticationException(UserErrorException):
     """Somebody could not log in; Rechain has no login and never raises it."""
 
 
@@ -66,8 +77,11 @@ class RunConfigurationException(AzureMLException):
     """A description of a run does not make sense."""
 
 
-class ServiceException(AzureMLException):
-    """v1's service did not answer; Rechain has none and never raises it."""
+class ServiceException(Exception):
+    """v1's service did not answer; Rechain has none and never raises it.
+
+    As in v1 it is no AzureMLException; v1's bases of it are those of its HTTP client.
+    """
 
 
 class SnapshotException(AzureMLException):
@@ -79,11 +93,109 @@ class TrainingException(AzureMLException):
 
 
 class WebserviceException(AzureMLException):
-    """A service for a model cannot be made or used, or a model's name is none."""
+    """A service for a model cannot be made or used, or there is no such model.
+
+    Attributes:
+        status_code: v1's HTTP status, or None.
+    """
+
+    def __init__(
+        self,
+        exception_message: str = "",
+        inner_exception: BaseException | None = None,
+        status_code: int | None = None,
+        logger: object = None,
+        **kwargs: object,
+    ) -> None:
+        if isinstance(inner_exception, int):  # v1's second argument is the status
+            inner_exception, status_code = None, inner_exception
+        super().__init__(exception_message, inner_exception)
+        self.status_code = status_code
 
 
 class WorkspaceException(AzureMLException):
-    """A workspace cannot be used."""
+    """A workspace cannot be used.
+
+    Attributes:
+        found_multiple: whether there are several of its name.
+    """
+
+    def __init__(
+        self,
+        exception_message: str = "",
+        found_multiple: bool = False,
+        inner_exception: BaseException | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(exception_message, inner_exception)
+        self.found_multiple = found_multiple
+
+
+class WorkspacePrivateEndpointException(AzureMLException):
+    """v1's private endpoints; Rechain has none and never raises it."""
+
+
+class AzureMLAggregatedException(AzureMLException):
+    """Several errors in one.
+
+    Args:
+        exceptions_list: their texts.
+    """
+
+    def __init__(self, exceptions_list: list[str], **kwargs: object) -> None:
+        super().__init__("\n".join(map(str, exceptions_list)))
+
+
+class DatasetTimestampMissingError(AzureMLException):
+    """v1's datasets with times; Rechain has none and never raises it."""
+
+
+class DiscoveryUrlNotFoundException(AzureMLException):
+    """v1's services cannot be found; Rechain has none and never raises it."""
+
+
+class ParallelRunException(AzureMLException):
+    """v1's parallel steps; Rechain has none yet and never raises it.
+
+    Attributes:
+        code: the kind of error, or None.
+        delay_seconds: how long to wait before the next try.
+    """
+
+    def __init__(
+        self,
+        exception_message: str = "",
+        code: str | None = None,
+        delay_seconds: float = 0,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(exception_message)
+        self.code = code
+        self.delay_seconds = delay_seconds
+
+
+class HyperDriveException(AzureMLException):
+    """A search for hyperparameters cannot be made or run; none is built yet."""
+
+
+class HyperDriveConfigException(HyperDriveException):
+    """A search is described wrongly."""
+
+
+class HyperDriveScenarioNotSupportedException(HyperDriveConfigException):
+    """A search cannot run there."""
+
+
+class HyperDriveNotImplementedException(HyperDriveScenarioNotSupportedException):
+    """A search cannot do that."""
+
+
+class HyperDriveRehydrateException(HyperDriveException):
+    """A search of before cannot be read again."""
+
+
+class HyperDriveServiceException(HyperDriveException):
+    """v1's service for searches did not answer; Rechain has none and never raises it."""
 
 
 class NotBuiltError(UserErrorException):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from rechain.exceptions import NotBuiltError
+from rechain.exceptions import NotBuiltError, UserErrorException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from collections.abc import Callable
+    from typing import Any, NoReturn, TypeVar
 
-__all__ = ["planned"]
+    Class = TypeVar("Class", bound=type)
+
+__all__ = ["azures", "planned", "unbuilt"]
 
 
 class _Planned(type):
@@ -35,3 +38,46 @@ def planned(module: str, name: str, meanwhile: str) -> type:
     """
     words = f"{module}.{name} is planned and not built yet. {meanwhile}"
     return _Planned(name, (), {"__module__": module, "__doc__": words, "_words": words})
+
+
+def unbuilt(meanwhile: str, *names: str) -> Callable[[Class], Class]:
+    """Return a decorator that gives a class members of v1 whose turn has not come.
+
+    Calling one raises `NotBuiltError`.
+
+    Args:
+        meanwhile: what to do until they are there, a sentence.
+        names: their names.
+    """
+    return _refusing(NotBuiltError, f"is planned and not built yet. {meanwhile}", names)
+
+
+def azures(instead: str, *names: str) -> Callable[[Class], Class]:
+    """Return a decorator that gives a class members of v1 which only make sense in Azure.
+
+    Calling one raises `UserErrorException`.
+
+    Args:
+        instead: what there is here, a sentence.
+        names: their names.
+    """
+    return _refusing(UserErrorException, f"needs Azure, which Rechain has not. {instead}", names)
+
+
+def _refusing(
+    kind: type[UserErrorException], words: str, names: tuple[str, ...]
+) -> Callable[[Class], Class]:
+    def decorate(owner: Class) -> Class:
+        for name in names:
+            setattr(owner, name, staticmethod(_refusal(kind, f"{owner.__name__}.{name} {words}")))
+        return owner
+
+    return decorate
+
+
+def _refusal(kind: type[UserErrorException], words: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise kind(words)
+
+    refuse.__doc__ = words
+    return refuse

@@ -117,14 +117,26 @@ FILES = {
 START: Call = {"compute_target": "local", "entry_script": "train.py", "framework_version": "7.0.0"}
 
 
-def singles() -> list[Call]:
+# What `Estimator` has not: it is for no framework.
+OF_FRAMEWORKS = {"framework_version", "_enable_optimized_mode"}
+
+
+def start(kind: str) -> Call:
+    """Return a call that is right; the estimator's class goes with it as `class`."""
+    kept = {k: v for k, v in START.items() if kind == "Chainer" or k not in OF_FRAMEWORKS}
+    return {"class": kind, **kept}
+
+
+def singles(kind: str) -> list[Call]:
     """Return one call for each value of each parameter, here and on a pool."""
     return [
-        {**start, name: value}
+        {**start(kind), **where, name: value}
         for table in (VALUES, WRONG)
         for name, values in table.items()
+        if kind == "Chainer" or name not in OF_FRAMEWORKS
         for value in values
-        for start in (START, {**START, "compute_target": POOL})
+        for where in ({}, {"compute_target": POOL})
+        if not (where and name == "compute_target")
     ]
 
 
@@ -132,7 +144,9 @@ def singles() -> list[Call]:
 def calls(draw: st.DrawFn) -> Call:
     """Several parameters at once; most of them right, so that later checks have their turn."""
     names = draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=2, max_size=7, unique=True))
-    call = dict(START)
+    call = start(draw(st.sampled_from(["Chainer", "Chainer", "Estimator"])))
+    if call["class"] == "Estimator":
+        names = [name for name in names if name not in OF_FRAMEWORKS]
     for name in names:
         wrong = name in WRONG and draw(st.integers(0, 19)) == 0
         call[name] = draw(st.sampled_from(WRONG[name] if wrong else VALUES[name]))

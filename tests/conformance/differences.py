@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.conformance.calls import WRONG, Call
+from tests.conformance.calls import VALUES, WRONG, Call
 
 Answer = dict[str, Any]
 _EMPTY = ("", None)
@@ -149,7 +149,7 @@ DIFFERENCES = [
     Difference(
         "Python in conda_packages",
         "v1 overwrites the Python that the user asked for with 3.6.2",
-        lambda call: _asked_python(call) is not None,
+        lambda call: call["class"] == "Chainer" and _asked_python(call) is not None,
         patched=_with_python,
     ),
     Difference(
@@ -192,8 +192,11 @@ DIFFERENCES = [
 ]
 
 
-def expected(call: Call, ask: Callable[[Call], Answer]) -> tuple[Answer, list[str]]:
-    """Return what Rechain is to answer, and the names of the differences that went into it.
+def expected(call: Call, ask: Callable[[Call], Answer]) -> tuple[Answer, list[str], bool]:
+    """Return what Rechain is to answer.
+
+    With it come the names of the differences that went into it, and whether v1 was asked the same
+    call, so that it warns of the same.
 
     Args:
         call: the call.
@@ -202,7 +205,7 @@ def expected(call: Call, ask: Callable[[Call], Answer]) -> tuple[Answer, list[st
     # A value of a wrong type is refused before anything else is looked at.
     refused = [one.name for one in DIFFERENCES if one.refused and one.applies(call)]
     if refused:
-        return {"error": "UserErrorException"}, refused
+        return {"error": "UserErrorException"}, refused, False
     found = [one for one in DIFFERENCES if not one.refused and one.applies(call)]
     names = [one.name for one in found]
     instead = copy.deepcopy(call)
@@ -212,7 +215,7 @@ def expected(call: Call, ask: Callable[[Call], Answer]) -> tuple[Answer, list[st
     if "run_config" in answer:
         for difference in reversed(found):
             answer = difference.patched(call, answer)
-    return answer, names
+    return answer, names, instead == call
 
 
 def alike(answer: Answer) -> Answer:
@@ -225,6 +228,7 @@ def alike(answer: Answer) -> Answer:
     if "run_config" not in answer:
         return {"error": answer.get("error", answer.get("crash"))}
     answer = copy.deepcopy(answer)
+    del answer["warnings"]
     run_config = answer["run_config"]
     run_config["environmentVariables"] = run_config["environmentVariables"] or {}
     run_config["environment"]["environmentVariables"].pop("EXAMPLE_ENV_VAR", None)
@@ -245,3 +249,27 @@ def _constraints(requirement: str) -> str:
     if not found:
         return _canonical([requirement])[0]
     return _canonical([found[1]])[0] + ",".join(sorted(set(found[2].split(","))))
+
+
+def warned(answer: Answer, call: Call, ours: bool = False) -> list[list[Any]]:
+    """Return the warnings of an answer: by which logger, and of which parameter or packages.
+
+    Not among them: that v1 calls its estimators deprecated, which is one line of INFO here; the
+    default version of a framework beside an environment, whose own version is what runs.
+    """
+    found = []
+    for logger, level, said in answer["warnings"]:
+        text = said.replace("Optimized Mode", "_enable_optimized_mode")
+        if not ours and logger in _DEPRECATED:
+            continue
+        names = sorted({name for name in _WORTH_NAMING if re.search(rf"\b{name}\b", text)})
+        if not ours and "framework_version" in names and call.get("environment_definition"):
+            continue
+        if len(names) > 1:  # v1 names one that would do the same, too
+            names = [name for name in names if call.get(name) is not None] or names
+        found.append([logger, level, names])
+    return sorted(found)
+
+
+_DEPRECATED = ("azureml.train.dnn._chainer", "azureml.train.estimator._estimator")
+_WORTH_NAMING = [*VALUES, "chainer", "mpi4py", "cupy"]

@@ -1,8 +1,9 @@
-"""Makes `Chainer` objects on request: of the real SDK, or of the drop-in under the same names.
+"""Makes estimators on request: of the real SDK, or of the drop-in under the same names.
 
-A line of JSON in is a constructor's keywords, a line out what came of it: the run configuration as
-JSON, or the exception. `{"!": "Mpi", "process_count_per_node": 2}` stands for an object. Works on
-Python 3.9 with the SDK and on Rechain's Python with `rechain-azureml`.
+A line of JSON in is a constructor's keywords, and as `class` whose; a line out is what came of it:
+the run configuration as JSON, or the exception, and the warnings that were logged.
+`{"!": "Mpi", "process_count_per_node": 2}` stands for an object. Works on Python 3.9 with the SDK
+and on Rechain's Python with `rechain-azureml`.
 """
 
 import json
@@ -10,7 +11,6 @@ import logging
 import os
 import sys
 
-logging.disable(logging.CRITICAL)
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # what the SDK prints is no answer
 
@@ -21,8 +21,25 @@ from azureml.data.data_reference import DataReference  # noqa: E402
 from azureml.data.datapath import DataPath  # noqa: E402
 from azureml.exceptions import AzureMLException  # noqa: E402
 from azureml.train.dnn import Chainer, Gloo, Mpi, Nccl, ParameterServer  # noqa: E402
+from azureml.train.estimator import Estimator  # noqa: E402
 
 SDK = sys.argv[1] == "v1"
+CLASSES = {"Chainer": Chainer, "Estimator": Estimator}
+
+
+class Heard(logging.Handler):
+    """Keeps the warnings that are logged."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.warnings = []
+
+    def emit(self, record):
+        self.warnings.append([record.name, record.levelname, record.getMessage()])
+
+
+heard = Heard()
+logging.getLogger().addHandler(heard)
 
 
 def compute(name):
@@ -41,7 +58,7 @@ def datastore():
         return AzureBlobDatastore(None, "workspaceblobstore", "c", "a", account_key="k")
     from azureml.core import Datastore, Workspace
 
-    return Datastore(Workspace(os.path.join(os.getcwd(), ".rechain")))
+    return Datastore(Workspace.at(os.path.join(os.getcwd(), ".rechain")))
 
 
 def environment(name="mine", docker=False, image=None, user_managed=False, variables=None):
@@ -101,15 +118,21 @@ def document(run_config):
 
 
 def answer(call):
+    del heard.warnings[:]
+    return {**made_of(call), "warnings": list(heard.warnings)}
+
+
+def made_of(call):
+    kind = CLASSES[call.pop("class")]
     given = decode(call)
     try:
-        made = Chainer(given.pop("source_directory", "."), **given)
+        made = kind(given.pop("source_directory", "."), **given)
         return {
             "run_config": document(made.run_config),
             "conda_dependencies": made.conda_dependencies.as_dict(),
             "same_run_config": made.run_config is made.run_config,
             "source_directory": made.source_directory,
-            "framework_version": made.framework_version,
+            "framework_version": getattr(made, "framework_version", None),
         }
     except AzureMLException as error:
         # Rechain's own classes are kinds of v1's.

@@ -25,11 +25,14 @@ NAMES = {
         for line in Path(__file__).with_name("names.txt").read_text().splitlines()
     )
 }
+# v1's other kinds of compute targets.
+COMPUTE = sorted({*NAMES["azureml.core.compute"]} - {"AmlCompute", "ComputeTarget"})
 # What exists by name only so far.
 PLANNED = {
-    "azureml.core": ["Image", "Model", "Webservice"],
+    "azureml.core": ["Image", "Webservice"],
+    "azureml.core.compute": COMPUTE,
     "azureml.core.image": ["ContainerImage", "Image"],
-    "azureml.core.model": ["InferenceConfig", "Model"],
+    "azureml.core.model": ["InferenceConfig"],
     "azureml.core.webservice": [
         "AciWebservice", "AksEndpoint", "AksWebservice", "LocalWebservice", "Webservice",
     ],
@@ -40,7 +43,12 @@ PLANNED = {
     **{
         module: names
         for module, names in NAMES.items()
-        if module.startswith("azureml.train.hyperdrive")
+        if module.startswith("azureml.train.hyperdrive") and not module.endswith("exceptions")
+    },
+    **{
+        module: names
+        for module, names in NAMES.items()
+        if module.startswith("azureml.core.compute.") and names[0] in COMPUTE
     },
 }  # fmt: skip
 

@@ -58,7 +58,7 @@ def datastore():
     """Return a datastore named `workspaceblobstore`; v1's is never spoken to."""
     if sys.argv[1] == "v1":
         return AzureBlobDatastore(None, "workspaceblobstore", "c", "a", account_key="k")
-    return Datastore(Workspace(os.path.join(os.getcwd(), ".rechain")))
+    return Datastore(Workspace.at(os.path.join(os.getcwd(), ".rechain")))
 
 
 def case(call):

@@ -167,7 +167,7 @@ def test_registered_environments_have_versions(home) -> None:
 def _register(path: str, index: int) -> str:
     made = Environment("e")
     made.python.interpreter_path = f"python{index}"
-    return made.register(Workspace(path)).version
+    return made.register(Workspace.at(path)).version
 
 
 def test_environments_registered_at_once_have_different_versions(home) -> None:

@@ -191,19 +191,19 @@ def test_a_folder_that_is_too_large(submit, monkeypatch) -> None:
 
 
 def test_a_file_that_cannot_be_stored_because_the_disk_is_full(submit, small_disk) -> None:
-    experiment = Experiment(Workspace(small_disk / "ws"), "digits")
+    experiment = Experiment(Workspace.at(small_disk / "ws"), "digits")
     estimator = submit.estimator()
     (submit.source / "data.bin").write_bytes(os.urandom(5 << 20))
     with pytest.raises(AzureMLException, match=r"data.bin cannot be stored in .*: No space left"):
         experiment.submit(estimator)
     assert left(str(small_disk / "ws")) == []
-    assert list(Workspace(small_disk / "ws").get_runs()) == []
+    assert list(Workspace.at(small_disk / "ws").get_runs()) == []
 
 
 @pytest.mark.parametrize("room", [0, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64])
 def test_a_disk_with_little_room(submit, small_disk, room) -> None:
     """Wherever it gets full: no run, or one with an end."""
-    experiment = Experiment(Workspace(small_disk / "ws"), "digits")
+    experiment = Experiment(Workspace.at(small_disk / "ws"), "digits")
     experiment.workspace._make()
     estimator = submit.estimator("print('x')")
     with open(small_disk / "filler", "wb", buffering=0) as filler:
@@ -220,7 +220,7 @@ def test_a_disk_with_little_room(submit, small_disk, room) -> None:
         assert run.wait_for_completion(raise_on_error=False)["status"] in ("Completed", "Failed")
         return
     assert re.search("No space left|disk is full", said)
-    entered = list(Workspace(small_disk / "ws").get_runs())
+    entered = list(Workspace.at(small_disk / "ws").get_runs())
     assert bool(entered) == ("cannot be started" in said)
     assert entered or left(str(small_disk / "ws")) == []
 
@@ -234,7 +234,7 @@ with open("big", "wb", buffering=0) as file:
 
 def test_a_script_that_fills_the_disk(submit, small_disk) -> None:
     """Its end is recorded, and its traceback with it."""
-    experiment = Experiment(Workspace(small_disk / "ws"), "digits")
+    experiment = Experiment(Workspace.at(small_disk / "ws"), "digits")
     run = experiment.submit(submit.estimator(FILLS))
     error = run.wait_for_completion(raise_on_error=False)["error"]["error"]
     assert error["message"] == "user error (exit 1, OSError at train.py:4)"
@@ -251,7 +251,7 @@ def _indent(text: str) -> str:
 
 
 def test_a_run_on_a_full_disk_can_be_canceled(submit, small_disk) -> None:
-    experiment = Experiment(Workspace(small_disk / "ws"), "digits")
+    experiment = Experiment(Workspace.at(small_disk / "ws"), "digits")
     script = f"import time\ntry:\n{_indent(FILLS)}\nexcept OSError:\n    time.sleep(1000)"
     run = experiment.submit(submit.estimator(script))
     usage = shutil.disk_usage(small_disk)

@@ -142,7 +142,7 @@ def test_ctrl_c_while_waiting_detaches(submit) -> None:
 import sys
 from rechain import Workspace
 from rechain.exceptions import ExperimentExecutionException
-run = Workspace({str(submit.experiment.workspace.path)!r}).get_run(sys.argv[1])
+run = Workspace.at({str(submit.experiment.workspace.path)!r}).get_run(sys.argv[1])
 try:
     run.wait_for_completion(show_output=True)
 except ExperimentExecutionException as error:

@@ -128,20 +128,20 @@ def test_two_processes_make_it_at_once(home) -> None:
 
 def test_a_folder_that_cannot_be_written_to(submit, read_only) -> None:
     read_only()
-    experiment = Experiment(Workspace(read_only.folder / "new"), "digits")
+    experiment = Experiment(Workspace.at(read_only.folder / "new"), "digits")
     with pytest.raises(UserErrorException, match=r"workspace .*/new cannot be made: Read-only"):
         experiment.submit(submit.estimator())
 
 
 def test_a_workspace_that_became_read_only(submit, read_only) -> None:
     """It refuses new runs, and shows the old ones."""
-    experiment = Experiment(Workspace(read_only.folder / "ws"), "digits")
+    experiment = Experiment(Workspace.at(read_only.folder / "ws"), "digits")
     run = experiment.submit(submit.estimator("print('x')"))
     run.wait_for_completion()
     read_only()
     with pytest.raises(AzureMLException, match="Read-only file system"):
         experiment.submit(submit.estimator("print('y')"))
-    (listed,) = Workspace(read_only.folder / "ws").get_runs()
+    (listed,) = Workspace.at(read_only.folder / "ws").get_runs()
     assert listed.get_details()["status"] == "Completed"
 
 
@@ -152,7 +152,7 @@ def test_an_unfinished_run_in_a_read_only_copy(submit, read_only) -> None:
     run.cancel()
     run.wait_for_completion()
     read_only()
-    (copy,) = Workspace(read_only.folder / "ws").get_runs()
+    (copy,) = Workspace.at(read_only.folder / "ws").get_runs()
     assert copy.get_status() in ("Starting", "Running")
 
 
@@ -389,7 +389,7 @@ def test_a_copy_of_the_workspace_is_readable(submit, tmp_path, copy) -> None:
     run = submit.done("open('outputs/made', 'w').write('x'); print('hello')")
     subprocess.run(["cp", copy, ".rechain/", str(tmp_path / "copy")], check=True)
     shutil.rmtree(".rechain")
-    (copied,) = Workspace(tmp_path / "copy").get_runs()
+    (copied,) = Workspace.at(tmp_path / "copy").get_runs()
     assert copied.id == run.id
     assert copied.get_status() == "Completed"
     assert copied.get_file_names() == ["azureml-logs/70_driver_log.txt", "outputs/made"]

@@ -9,15 +9,19 @@ from rechain.data import names
 from rechain.data.data_path import DataPath
 from rechain.data.datastore import Datastore, copy_all
 from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.planned import planned, unbuilt
 from rechain.runconfig.registered import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
     from typing import Any
 
     from rechain.runconfig.data import Data
+
+    Datasets = list["FileDataset"]  # inside of the class `list` is v1's method
 
 __all__ = ["Dataset", "DatasetConsumptionConfig", "FileDataset", "FileDatasetFactory"]
 
@@ -100,6 +104,16 @@ class DatasetConsumptionConfig:
         return f"DatasetConsumptionConfig({self._name!r}, {self.dataset!r}, {self.mode!r})"
 
 
+@unbuilt(
+    "Use the files with `download`, `to_path` or `as_mount`.",
+    "as_cache", "as_hdfs", "file_metadata", "filter", "get_partition_key_values", "hydrate",
+    "mount", "random_split", "skip", "take", "take_sample",
+)  # fmt: skip
+@unbuilt(
+    "What is registered stays as it is: register it once more, with create_new_version=True.",
+    "add_tags", "remove_tags", "unregister_all_versions", "update",
+)  # fmt: skip
+@unbuilt("Use those of `Dataset`.", "get_all", "get_by_id", "get_by_name")
 class FileDataset:
     """Files of datastores. `Dataset.File.from_files` makes one.
 
@@ -110,6 +124,9 @@ class FileDataset:
         description: what was said of it.
         tags: its tags.
     """
+
+    # v1 splits some datasets by the names of folders; here all files are alike.
+    partition_keys: tuple[str, ...] = ()
 
     def __init__(self, sources: list[tuple[Datastore, str]]) -> None:
         self._sources = sources
@@ -130,6 +147,14 @@ class FileDataset:
     def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
         """Return it as an input that is copied before the run."""
         return DatasetConsumptionConfig(names.made("input_"), self, "download", path_on_compute)
+
+    @property
+    def data_changed_time(self) -> datetime | None:
+        """When the newest of its files was changed, in UTC; None without files."""
+        from datetime import datetime, timezone
+
+        times = [os.stat(path).st_mtime for path, _ in self._files()]
+        return datetime.fromtimestamp(max(times), timezone.utc) if times else None
 
     @property
     def local_path(self) -> str | None:
@@ -290,17 +315,51 @@ class FileDatasetFactory:
         return FileDataset([(store, folder)])
 
 
+_FILES_ONLY = "Datasets are of files: use Dataset.File.from_files(...)."
+
+
+@unbuilt(
+    _FILES_ONLY,
+    "archive", "auto_read_files", "compare_profiles", "create_snapshot", "delete_snapshot",
+    "deprecate", "diff", "from_binary_files", "from_delimited_files", "from_excel_files",
+    "from_json_files", "from_pandas_dataframe", "from_parquet_files", "from_sql_query",
+    "generate_profile", "get_all_snapshots", "get_definition", "get_definitions", "get_profile",
+    "get_snapshot", "head", "reactivate", "register", "sample", "to_pandas_dataframe",
+    "to_spark_dataframe", "update", "update_definition",
+)  # fmt: skip
 class Dataset:
     """The datasets of a workspace.
 
     Attributes:
         File: makes datasets of files.
+        Tabular: v1's datasets of tables, which are not built yet.
     """
 
     File = FileDatasetFactory
+    Tabular = planned("azureml.core.Dataset", "Tabular", _FILES_ONLY)
 
     @staticmethod
-    def get_by_name(workspace: Any, name: str, version: int | str = "latest") -> FileDataset:
+    def get(workspace: Any, name: str | None = None, id: str | None = None) -> FileDataset:
+        """Return a registered dataset by its name or id.
+
+        Raises:
+            UserErrorException: there is none, or neither is given.
+        """
+        if id is not None:
+            return Dataset.get_by_id(workspace, id)
+        if name is None:
+            raise UserErrorException("name is None, and id too; one of them says which dataset.")
+        return Dataset.get_by_name(workspace, name)
+
+    @staticmethod
+    def list(workspace: Any) -> Datasets:
+        """Return the newest version of each registered dataset."""
+        return [*Dataset.get_all(workspace).values()]
+
+    @staticmethod
+    def get_by_name(
+        workspace: Any, name: str, version: int | str = "latest", **kwargs: Any
+    ) -> FileDataset:
         """Return a registered dataset.
 
         Raises:
@@ -314,7 +373,7 @@ class Dataset:
         return _registered(workspace, document)
 
     @staticmethod
-    def get_by_id(workspace: Any, id: str) -> FileDataset:
+    def get_by_id(workspace: Any, id: str, **kwargs: Any) -> FileDataset:
         """Return a registered dataset by its id.
 
         Raises:

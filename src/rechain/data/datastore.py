@@ -6,13 +6,14 @@ import os
 import shutil
 
 from rechain.data.data_reference import DataReference
-from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.exceptions import UserErrorException
+from rechain.planned import unbuilt
 from rechain.record.paths import WorkspacePaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, NoReturn
+    from typing import Any
 
     Path = str | os.PathLike[str]
 
@@ -21,6 +22,13 @@ __all__ = ["DEFAULT", "Datastore", "copy_all"]
 DEFAULT = "workspaceblobstore"  # v1's name of every workspace's first datastore
 
 
+@unbuilt(
+    "Datastores are folders on this machine: use Workspace.get_default_datastore(), and upload "
+    "the files.",
+    "register_azure_blob_container", "register_azure_data_lake", "register_azure_data_lake_gen2",
+    "register_azure_file_share", "register_azure_my_sql", "register_azure_postgre_sql",
+    "register_azure_sql_database", "register_dbfs", "register_hdfs",
+)  # fmt: skip
 class Datastore:
     """A datastore of a workspace: a folder on this machine.
 
@@ -61,25 +69,19 @@ class Datastore:
     @staticmethod
     def get_default(workspace: Any) -> Datastore:
         """Return the default datastore."""
-        return Datastore(workspace)
+        return Datastore(workspace, workspace._settings.get("default_datastore"))
 
-    @staticmethod
-    def register_azure_blob_container(*_: object, **__: object) -> NoReturn:
-        """Refuse: storage elsewhere is not built yet.
+    def set_as_default(self) -> None:
+        """Make it the default of its workspace."""
+        self.workspace.set_default_datastore(self.name)
 
-        Raises:
-            NotBuiltError: always.
-        """
-        raise _elsewhere("register_azure_blob_container")
-
-    @staticmethod
-    def register_azure_file_share(*_: object, **__: object) -> NoReturn:
-        """Refuse: storage elsewhere is not built yet.
+    def unregister(self) -> None:
+        """Refuse: a datastore is a folder, with the data in it.
 
         Raises:
-            NotBuiltError: always.
+            UserErrorException: always.
         """
-        raise _elsewhere("register_azure_file_share")
+        raise UserErrorException(f"delete the folder {self.folder} yourself, if that is meant.")
 
     @staticmethod
     def _names(workspace: Any) -> list[str]:
@@ -288,10 +290,3 @@ def copy_all(files: list[tuple[str, str]], target: str, overwrite: bool) -> int:
             f"{error.filename} cannot be copied to {target}: {error.strerror}.", error
         ) from error
     return count
-
-
-def _elsewhere(what: str) -> NotBuiltError:
-    return NotBuiltError(
-        f"{what} is not built yet: datastores are folders on this machine. Use "
-        "Workspace.get_default_datastore(), and upload the files."
-    )

@@ -93,6 +93,7 @@ def of_replaced(given: Given, framework: str, version: str) -> None:
     _, _, packages = curated.content(f"AzureML-{framework}-{version}-{kind}")
     theirs = {base_name(item.rpartition("::")[2]) for item in asked}
     names = [base_name(item) for item in packages if base_name(item) in theirs]
+    names = [name for name in names if name != "azureml-defaults"]  # which v1 adds to all
     if names:
         text = "%s, named by you, replace those that come with the framework."
         log("WARNING", OF_FRAMEWORKS, text, ", ".join(names))
@@ -100,13 +101,10 @@ def of_replaced(given: Given, framework: str, version: str) -> None:
 
 def _of_framework(given: Given, framework: str) -> None:
     named = parameter_of(given, "conda_dependencies_file")
-    if given["environment_definition"] is not None or given[named]:
-        whose = named if given[named] else "environment_definition"
-        log(
-            "WARNING",
-            OF_FRAMEWORKS,
-            f"{whose} is all that is installed: {framework} is not added.",
-        )
+    whose = [name for name in (named, "environment_definition") if given[name]]
+    if whose:
+        text = f"{framework} is installed only if {' or '.join(whose)} says so."
+        log("WARNING", OF_FRAMEWORKS, text)
     if given["_enable_optimized_mode"]:
         log("WARNING", OF_FRAMEWORKS, "_enable_optimized_mode was only ever a preview in v1.")
 

@@ -47,10 +47,16 @@ class WorkspacePaths:
         self.datasets = f"{root}/datasets"
         self.datastores = f"{root}/datastores"
         self.compute = f"{root}/compute"
+        self.models = f"{root}/models"
+        self.labels = f"{root}/labels"
 
     def compute_target(self, name: str) -> str:
         """Return the path of a compute target's description."""
         return f"{self.compute}/{name}.json"
+
+    def experiment_labels(self, name: str) -> str:
+        """Return the path of what is said of an experiment: its tags, whether it is archived."""
+        return f"{self.labels}/{name}.json"
 
     def run(self, run_id: str) -> RunPaths:
         """Return the paths of a run.

@@ -16,6 +16,7 @@ from rechain.exceptions import (
     NotBuiltError,
     UserErrorException,
 )
+from rechain.planned import azures
 from rechain.record import jsonl
 from rechain.workspace.compute_status import AmlComputeStatus
 from rechain.workspace.target_files import absent, check_name, names, read, record
@@ -150,6 +151,15 @@ class ComputeTarget:
         """Return the workspace's targets, by name."""
         return [ComputeTarget(workspace, name) for name in names(workspace)]
 
+    @staticmethod
+    def deserialize(workspace: Workspace, object_dict: dict[str, Any]) -> ComputeTarget:
+        """Return the target that `serialize` told of.
+
+        Raises:
+            ComputeTargetException: it is not there any more.
+        """
+        return ComputeTarget(workspace, object_dict["name"])
+
     def __getnewargs__(self) -> tuple[Workspace, str]:
         return self.workspace, self.name
 
@@ -202,6 +212,10 @@ class ComputeTarget:
         return f"{type(self).__name__}(workspace={self.workspace!r}, name={self.name!r})"
 
 
+@azures(
+    "The nodes are part of this machine.",
+    "add_identity", "list_quotas", "list_usages", "remove_identity", "update_quotas",
+)  # fmt: skip
 class AmlCompute(ComputeTarget):
     """A pool of virtual nodes of this machine; see `ComputeTarget`."""
 
@@ -351,14 +365,38 @@ class AmlCompute(ComputeTarget):
             for number in range(ticket.nodes)
         ]
 
-    def get_active_runs(self) -> Any:
-        """Yield the runs of this workspace that wait for its nodes or have them."""
+    def get(self) -> None:
+        """Do nothing: every answer is read when asked."""
+
+    def get_active_runs(
+        self,
+        type: str | None = None,
+        tags: dict[str, str] | str | None = None,
+        properties: dict[str, str] | str | None = None,
+        status: str | None = None,
+    ) -> Any:
+        """Yield the runs of this workspace that wait for its nodes or have them.
+
+        Args:
+            type: only runs of this type.
+            tags: only runs with this tag, or with these tags and values.
+            properties: the same for properties.
+            status: only runs of this status.
+        """
         from rechain.supervisor import pool
+        from rechain.workspace.experiment import has_labels
 
         mine = {run.id: run for run in self.workspace.get_runs() if _on(run, self.name)}
         for ticket in pool.tickets(self.name):
-            if ticket.run_id in mine:
-                yield mine[ticket.run_id]
+            run = mine.get(ticket.run_id)
+            if (
+                run is not None
+                and type in (None, run.type)
+                and has_labels(run.tags, tags)
+                and has_labels(run.properties, properties)
+                and status in (None, run.status)
+            ):
+                yield run
 
 
 class _Provisioning:

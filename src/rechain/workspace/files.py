@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rechain.record.paths import RunPaths
 
-__all__ = ["RunFile", "copy", "listing", "logs"]
+__all__ = ["RunFile", "copy", "listing", "logs", "text"]
 
 _HEAD_BYTES = 256 << 10  # enough for the directory of names at the front of a small npz
 
@@ -111,6 +111,15 @@ def copy(run: RunPaths, name: str, target: str) -> None:
         for path in paths:
             with open(path, "rb") as source:
                 shutil.copyfileobj(source, copied)
+
+
+def text(paths: tuple[str, ...]) -> str:
+    """Return the content of a log, which may lie in several files."""
+    found = []
+    for path in paths:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found.append(file.read())
+    return "".join(found)
 
 
 def _made(run: RunPaths) -> dict[str, str]:

@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Interactive", "start"]
 
-# What of the guest's run is offered here as it is.
-_SAID = frozenset(
-    {
-        "log", "log_accuracy_table", "log_confusion_matrix", "log_image", "log_list",
-        "log_predictions", "log_residuals", "log_row", "log_table",
-        "upload_file", "upload_files", "upload_folder", "flush",
-    }
-)  # fmt: skip
-
 
 def start(
     experiment: Experiment,
@@ -105,23 +96,55 @@ def _snapshot(directory: str, store: str) -> tuple[str, dict[str, str]]:
             facts.close()
 
 
+class _AsInside:
+    """A method of the guest's run, offered as it is, and imported on use."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: Interactive | None, owner: type | None = None) -> Any:
+        if run is not None:
+            return getattr(run._guest(), self._name)
+        from rechain.guest.rechain_guest.run import Run
+
+        return getattr(Run, self._name)
+
+
 class Interactive:
     """What can be done to a run from outside of its script. Logging and uploads are as inside."""
 
-    id: str
-    experiment: Experiment
     _paths: RunPaths
     _job: dict[str, Any]
     _inside: Any = None
     _copying: contextlib.ExitStack | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _SAID:
-            return getattr(self._guest(), name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    log = _AsInside()
+    log_accuracy_table = _AsInside()
+    log_confusion_matrix = _AsInside()
+    log_image = _AsInside()
+    log_list = _AsInside()
+    log_predictions = _AsInside()
+    log_residuals = _AsInside()
+    log_row = _AsInside()
+    log_table = _AsInside()
+    upload_file = _AsInside()
+    upload_files = _AsInside()
+    upload_folder = _AsInside()
+    flush = _AsInside()
 
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *_SAID})
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        raise NotImplementedError
+
+    @property
+    def experiment(self) -> Experiment:
+        """The run's experiment."""
+        raise NotImplementedError
+
+    def get_status(self) -> str:
+        """Return the run's status."""
+        raise NotImplementedError
 
     def _guest(self) -> Any:
         if self._inside is None:

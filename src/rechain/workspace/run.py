@@ -10,12 +10,12 @@ from rechain.exceptions import (
     ExperimentExecutionException,
     UserErrorException,
 )
-from rechain.record import jsonl, requests
+from rechain.record import jsonl
 from rechain.record.causes import TERMINAL
 from rechain.record.follow import follow
 from rechain.record.journal import fold
 from rechain.workspace.details import describe, details
-from rechain.workspace.interactive import Interactive
+from rechain.workspace.made import Made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rechain.record.journal import RunState
+    from rechain.workspace.compute_target import ComputeTarget
     from rechain.workspace.experiment import Experiment
     from rechain.workspace.workspace import Workspace
+
+    Labels = dict[str, str] | str | None
+    Names = list[str]  # inside of the class `list` is v1's method
 
 __all__ = ["Run", "get_run"]
 
 _TYPES = {"script": "azureml.scriptrun", "child": "azureml.run", "interactive": "azureml.run"}
 
 
-class Run(Interactive):
+class Run(Made):
     """A handle on a run, found by its id, in this process or any other.
 
     It holds nothing of the run itself: every answer is read from the run folder when asked.
@@ -39,18 +43,20 @@ class Run(Interactive):
     Args:
         experiment: the run's experiment.
         run_id: the run's id.
-
-    Attributes:
-        id: the run's id.
-        experiment: the run's experiment.
+        outputs: accepted for v1's sake.
+        **kwargs: accepted for v1's sake.
 
     Raises:
         UserErrorException: there is no such run.
     """
 
-    def __init__(self, experiment: Experiment, run_id: str) -> None:
-        self.experiment = experiment
-        self.id = run_id
+    RUN_TYPE = "azureml.scriptrun"
+
+    def __init__(
+        self, experiment: Experiment, run_id: str, outputs: object = None, **kwargs: object
+    ) -> None:
+        self._experiment = experiment
+        self._id = run_id
         try:
             self._paths = experiment.workspace._paths.run(run_id)
             self._job: dict[str, Any] = jsonl.read(self._paths.job)
@@ -68,8 +74,10 @@ class Run(Interactive):
         """
         return workspace.get_run(run_id)
 
-    @staticmethod
-    def get_context(allow_offline: bool = True, **kwargs: Any) -> Any:
+    @classmethod
+    def get_context(
+        cls, allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: Any
+    ) -> Any:
         """Return the run this process is the script of, or an offline run outside of one.
 
         Raises:
@@ -77,9 +85,105 @@ class Run(Interactive):
         """
         from rechain.guest.rechain_guest.run import Run as GuestRun
 
-        return GuestRun.get_context(allow_offline=allow_offline, **kwargs)
+        return GuestRun.get_context(allow_offline, used_for_context_manager, **kwargs)
+
+    @classmethod
+    def get_submitted_run(cls, **kwargs: Any) -> Any:
+        """Return the run this process is the script of.
+
+        Raises:
+            RunEnvironmentException: outside of a run.
+        """
+        return cls.get_context(allow_offline=False)
+
+    @staticmethod
+    def list(
+        experiment: Experiment,
+        type: str | None = None,
+        tags: Labels = None,
+        properties: Labels = None,
+        status: str | None = None,
+        include_children: bool = False,
+        _rehydrate_runs: bool = True,
+    ) -> Iterator[Run]:
+        """Yield the runs of an experiment, newest first; see `Experiment.get_runs`."""
+        for run in experiment.get_runs(type, tags, properties, include_children):
+            if status in (None, run.get_status()):
+                yield run
+
+    @staticmethod
+    def list_by_compute(
+        compute: ComputeTarget,
+        type: str | None = None,
+        tags: Labels = None,
+        properties: Labels = None,
+        status: str | None = None,
+    ) -> Iterator[Run]:
+        """Yield the runs that were submitted to a compute target, newest first.
+
+        Args:
+            compute: the target.
+            type: only runs of this type.
+            tags: only runs with this tag, or with these tags and values.
+            properties: the same for properties.
+            status: only runs of this status.
+        """
+        for experiment in compute.workspace.experiments.values():
+            for run in Run.list(experiment, type, tags, properties, status, True):
+                if run._job["target"] == compute.name:
+                    yield run
 
     # What it is.
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._id
+
+    @property
+    def experiment(self) -> Experiment:
+        """The run's experiment."""
+        return self._experiment
+
+    @property
+    def identity(self) -> str:
+        """v1's name for what a log line is about: the run's id."""
+        return self.id
+
+    @property
+    def name(self) -> str:
+        """Older name of `display_name`."""
+        return self.display_name
+
+    @property
+    def number(self) -> int:
+        """The run's place in its experiment, from 1, in the order of submission."""
+        number: int = self._guest().number
+        return number
+
+    @property
+    def description(self) -> str | None:
+        """What the run is for, or None. May be set."""
+        text: str | None = self._guest().description
+        return text
+
+    @description.setter
+    def description(self, text: str) -> None:
+        self._guest().description = text
+
+    @property
+    def portal_url(self) -> str:
+        """Where the record is; v1 has a page for people there."""
+        return f"file://{self.folder}"
+
+    def get_portal_url(self) -> str:
+        """Return where the record is."""
+        return self.portal_url
+
+    @classmethod
+    def get_docs_url(cls) -> str | None:
+        """Return None: the documentation is in docs/, and `help(Run)`."""
+        return None
 
     @property
     def folder(self) -> str:
@@ -109,22 +213,6 @@ class Run(Interactive):
     def status(self) -> str:
         """The run's status; see `get_status`."""
         return self.get_status()
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The run's tags."""
-        from rechain.guest.rechain_guest import lines
-
-        tags: dict[str, str] = lines.read_tags(self._paths.root)
-        return tags
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """The run's properties."""
-        from rechain.guest.rechain_guest import lines
-
-        properties: dict[str, str] = lines.read_properties(self._paths.root)
-        return properties
 
     # How it stands.
 
@@ -158,6 +246,24 @@ class Run(Interactive):
     def get_details(self) -> dict[str, Any]:
         """Return what there is to know about the run, under v1's names."""
         return details(self)
+
+    def get_details_with_logs(self) -> dict[str, Any]:
+        """Return what `get_details` does, with the logs' content in place of their paths."""
+        from rechain.workspace import files
+
+        told = self.get_details()
+        told["logFiles"] = {
+            name: files.text(paths) for name, paths in files.logs(self._paths).items()
+        }
+        return told
+
+    def get_detailed_status(self) -> dict[str, str | None]:
+        """Return the status, and what the run waits for or ended with: `status`, `details`."""
+        from rechain.workspace.details import nodes_in_words
+
+        status = self.get_status()
+        waits = "; ".join(nodes_in_words(self)) if status == "Queued" else None
+        return {"status": status, "details": waits or self.cause}
 
     def wait_for_completion(
         self,
@@ -217,7 +323,7 @@ class Run(Interactive):
         for run in (self, *self.get_children(recursive=True)):
             if run.get_status() not in TERMINAL:
                 raise UserErrorException(f"the run {run.id} has not ended: cancel it first")
-        children = list(self.get_children())
+        children = [*self.get_children()]
         # Renamed first: a run is there as a whole or not at all.
         doomed = os.path.join(os.path.dirname(self.folder), f".deleted-{self.id}")
         os.rename(self.folder, doomed)
@@ -225,189 +331,6 @@ class Run(Interactive):
         shutil.rmtree(doomed)
         for child in children:
             child.delete()
-
-    # What it made.
-
-    def get_metrics(
-        self,
-        name: str | None = None,
-        recursive: bool = False,
-        run_type: str | None = None,
-        populate: bool = False,
-    ) -> dict[str, Any]:
-        """Return the metrics that the script logged and that Chainer reported.
-
-        Args:
-            name: only this one.
-            recursive: also those of child runs; the result is then by run id.
-            run_type: only of runs of this type.
-            populate: accepted for v1's sake.
-        """
-        from rechain.guest.rechain_guest import lines
-
-        if recursive:
-            runs = [self, *self.get_children(recursive=True)]
-            return {run.id: run.get_metrics(name) for run in runs if run_type in (None, run.type)}
-        metrics: dict[str, Any] = lines.read_metrics(self._paths.root)
-        if name is not None:
-            return {name: metrics[name]} if name in metrics else {}
-        return metrics
-
-    def get_file_names(self) -> list[str]:
-        """Return the names of the run's files: logs, uploads, and all that the script wrote."""
-        from rechain.workspace import files
-
-        return [file.name for file in files.listing(self._paths)]
-
-    def download_file(self, name: str, output_file_path: str | None = None, **_: Any) -> None:
-        """Copy one of the run's files.
-
-        Args:
-            name: as in `get_file_names`.
-            output_file_path: the copy, or a folder for it; the file's own name in the current
-                folder if left out.
-
-        Raises:
-            UserErrorException: the run has no such file, or it cannot be copied there.
-        """
-        from rechain.workspace import files
-
-        target = output_file_path or os.path.basename(name)
-        if os.path.isdir(target) or target.endswith("/"):
-            target = os.path.join(target, os.path.basename(name))
-        try:
-            files.copy(self._paths, name, target)
-        except LookupError:
-            raise UserErrorException(
-                f"name={name!r}: the run {self.id} has no such file; get_file_names() lists them"
-            ) from None
-        except OSError as error:
-            raise UserErrorException(f"{name!r} cannot be copied: {error}") from error
-
-    def download_files(
-        self,
-        prefix: str | None = None,
-        output_directory: str | None = None,
-        output_paths: list[str] | None = None,
-        batch_size: int = 100,
-        append_prefix: bool = True,
-        timeout_seconds: int | None = None,
-    ) -> None:
-        """Copy the run's files, or those in one folder of them.
-
-        Args:
-            prefix: the folder.
-            output_directory: where to; the current folder if left out.
-            output_paths: the copies' names, one for each file.
-            batch_size: accepted for v1's sake.
-            append_prefix: keep the folder's name in the copies' paths.
-            timeout_seconds: accepted for v1's sake.
-
-        Raises:
-            UserErrorException: a file cannot be copied.
-        """
-        folder = f"{prefix.rstrip('/')}/" if prefix else ""
-        names = [name for name in self.get_file_names() if name.startswith(folder)]
-        if output_paths is not None and len(output_paths) != len(names):
-            raise UserErrorException(
-                f"output_paths has {len(output_paths)} names for {len(names)} files"
-            )
-        for number, name in enumerate(names):
-            kept = name if append_prefix else name[len(folder) :]
-            target = output_paths[number] if output_paths else kept
-            self.download_file(name, os.path.join(output_directory or ".", target))
-
-    def get_all_logs(self, destination: str | None = None) -> list[str]:
-        """Copy the run's logs.
-
-        Args:
-            destination: where to; `assets/<run id>` in the current folder if left out.
-
-        Returns:
-            The copies' paths.
-        """
-        from rechain.workspace import files
-
-        folder = destination or os.path.join("assets", self.id)
-        copies = []
-        for name in files.logs(self._paths):
-            copies.append(os.path.join(folder, name))
-            self.download_file(name, copies[-1])
-        return copies
-
-    # What is said of it.
-
-    def tag(self, key: str, value: str | None = None) -> None:
-        """Set a tag."""
-        self.set_tags({key: value if value is not None else ""})
-
-    def set_tags(self, tags: dict[str, str]) -> None:
-        """Set several tags."""
-        requests.set_labels(self._paths, "tag", {str(k): str(v) for k, v in tags.items()})
-
-    def remove_tags(self, tags: list[str]) -> None:
-        """Take tags away."""
-        requests.set_labels(self._paths, "tag", {}, tuple(tags))
-
-    def get_tags(self) -> dict[str, str]:
-        """Return the tags."""
-        return self.tags
-
-    def add_properties(self, properties: dict[str, str]) -> None:
-        """Add properties; those there are stay as they are.
-
-        Raises:
-            UserErrorException: one of them is there already.
-        """
-        there = self.properties
-        for name in properties:
-            if name in there:
-                raise UserErrorException(f"the property {name!r} is set and cannot be changed")
-        requests.set_labels(
-            self._paths, "properties", {str(k): str(v) for k, v in properties.items()}
-        )
-
-    def get_properties(self) -> dict[str, str]:
-        """Return the properties."""
-        return self.properties
-
-    def get_children(
-        self,
-        recursive: bool = False,
-        tags: dict[str, str] | str | None = None,
-        properties: dict[str, str] | str | None = None,
-        type: str | None = None,
-        status: str | None = None,
-    ) -> Iterator[Run]:
-        """Yield the runs that this run made, newest first.
-
-        Args:
-            recursive: also theirs.
-            tags: only those with this tag, or with these tags and values.
-            properties: the same for properties.
-            type: only those of this type.
-            status: only those of this status.
-        """
-        from rechain.workspace.experiment import has_labels
-
-        try:
-            names = sorted(os.listdir(self._paths.children), reverse=True)
-        except FileNotFoundError:
-            return
-        for name in names:
-            try:
-                child = Run(self.experiment, name)
-            except UserErrorException:
-                continue  # deleted by itself
-            if (
-                has_labels(child.tags, tags)
-                and has_labels(child.properties, properties)
-                and type in (None, child.type)
-                and status in (None, child.status)
-            ):
-                yield child
-            if recursive:
-                yield from child.get_children(True, tags, properties, type, status)
 
     def __repr__(self) -> str:
         return (

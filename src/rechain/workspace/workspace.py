@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from rechain.exceptions import UserErrorException
+from rechain.planned import azures
 from rechain.record import index, jsonl
 from rechain.record.paths import WorkspacePaths
+from rechain.workspace.as_in_azure import AZURE_FILES, AZURE_FOLDERS, FOLDER, AsInAzure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,40 +20,99 @@ if TYPE_CHECKING:
     from rechain.runconfig.environment import Environment
     from rechain.workspace.compute_target import ComputeTarget
     from rechain.workspace.experiment import Experiment
+    from rechain.workspace.model import Model
     from rechain.workspace.run import Run
 
 __all__ = ["Workspace"]
 
-_FOLDER = ".rechain"
-# Where the Azure ML SDK v1 looks for its own configuration file, in this order.
-_AZURE_FOLDERS = (".azureml", "aml_config", "")
-_AZURE_FILES = ("config.json", "project.json")
 
-
-class Workspace:
+@azures(
+    "A workspace is a folder of this machine.",
+    "add_private_endpoint", "delete_connection", "delete_private_endpoint_connection",
+    "diagnose_workspace", "get_connection", "list_connections", "list_keys", "set_connection",
+    "sync_keys", "update_dependencies",
+)  # fmt: skip
+class Workspace(AsInAzure):
     """A folder of experiments and runs on this machine. There is no account and no server.
 
-    Use `Workspace.local()` or `Workspace.from_config()`.
+    Use `Workspace.local()` or `Workspace.from_config()`. v1's constructor and `Workspace.get`
+    return the local workspace by the name that they are told.
 
     Nothing is written before the first run is submitted: looking makes no folders.
 
     Args:
-        path: the `.rechain` folder; it is made with the first run.
+        subscription_id: Azure's; recorded, like the next.
+        resource_group: Azure's.
+        workspace_name: what the workspace is called.
+        auth: accepted for v1's sake, like all that follows; nobody is asked to log in.
+        _location: see `auth`.
+        _disable_service_check: see `auth`.
+        _workspace_id: see `auth`.
+        sku: see `auth`.
+        tags: see `auth`.
+        _cloud: see `auth`.
 
     Attributes:
-        name: the workspace's name.
         path: the `.rechain` folder, absolute.
 
     Raises:
-        UserErrorException: the folder is there and cannot be read.
+        UserErrorException: the folder is there and cannot be read, or the name cannot be one.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.abspath(os.fspath(path))
-        self._paths = WorkspacePaths(self.path)
-        name = os.path.basename(os.path.dirname(self.path)) or "workspace"
-        self._settings: dict[str, Any] = {"schema": 1, "name": name, **self._read()}
-        self.name: str = self._settings["name"]
+    path: str
+    _paths: WorkspacePaths
+    _settings: dict[str, Any]
+
+    DEFAULT_CPU_CLUSTER_NAME = "cpu-cluster"
+    DEFAULT_GPU_CLUSTER_NAME = "gpu-cluster"
+
+    def __init__(
+        self,
+        subscription_id: str,
+        resource_group: str,
+        workspace_name: str,
+        auth: object = None,
+        _location: str | None = None,
+        _disable_service_check: bool = False,
+        _workspace_id: str | None = None,
+        sku: str = "basic",
+        tags: dict[str, str] | None = None,
+        _cloud: str = "AzureCloud",
+    ) -> None:
+        if not isinstance(workspace_name, str) or not workspace_name:
+            raise UserErrorException(
+                f"the workspace's name is {workspace_name!r}; it must be a text that is not empty."
+            )
+        self.__dict__.update(Workspace.local().__dict__)
+        self._name_as(workspace_name, subscription_id, resource_group)
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> Workspace:
+        """Return the workspace of a `.rechain` folder, which is made with the first run.
+
+        Raises:
+            UserErrorException: the folder is there and cannot be read.
+        """
+        made = object.__new__(cls)
+        made.path = os.path.abspath(os.fspath(path))
+        made._paths = WorkspacePaths(made.path)
+        name = os.path.basename(os.path.dirname(made.path)) or "workspace"
+        made._settings = {"schema": 1, "name": name, **made._read()}
+        return made
+
+    @property
+    def name(self) -> str:
+        """The workspace's name."""
+        return str(self._settings["name"])
+
+    def _name_as(self, name: str, subscription_id: object, resource_group: object) -> None:
+        """Go by these names in this process; the folder keeps its own, if it is made already."""
+        self._settings["name"] = name
+        for key, value in (
+            ("subscription_id", subscription_id), ("resource_group", resource_group),
+        ):  # fmt: skip
+            if value:
+                self._settings[key] = value
 
     def _read(self) -> dict[str, Any]:
         path = self._paths.settings
@@ -76,8 +137,16 @@ class Workspace:
             )
         return settings
 
-    def _make(self) -> None:
+    def _change(self, values: dict[str, Any]) -> None:
+        self._make()
+        jsonl.write_atomic(self._paths.settings, {**self._read(), **values})
+        self._settings.update(values)
+
+    def _make(self, more: dict[str, Any] | None = None) -> None:
         """Make the folder, unless it is there.
+
+        Args:
+            more: settings to record with its name and id.
 
         Raises:
             UserErrorException: it cannot be made.
@@ -86,7 +155,7 @@ class Workspace:
             if "id" not in self._settings:  # somebody else has made it meanwhile
                 self._settings = {**self._read(), **self._settings}
             return
-        settings = {"schema": 1, "name": self.name, "id": os.urandom(8).hex()}
+        settings = {"schema": 1, "name": self.name, "id": os.urandom(8).hex(), **(more or {})}
         try:
             for folder in (self._paths.experiments, self._paths.index, self._paths.store):
                 os.makedirs(folder, exist_ok=True)
@@ -118,7 +187,7 @@ class Workspace:
         """
         home = os.environ.get("RECHAIN_HOME")
         if path is None and home:
-            return cls(home)
+            return cls.at(home)
         try:
             start = os.path.abspath(os.fspath(path) if path is not None else os.getcwd())
         except FileNotFoundError:
@@ -127,16 +196,20 @@ class Workspace:
             raise UserErrorException(f"path={path!r}: there is no such folder")
         folder = start
         while True:
-            if os.path.isdir(f"{folder}/{_FOLDER}"):
-                return cls(f"{folder}/{_FOLDER}")
+            if os.path.isdir(f"{folder}/{FOLDER}"):
+                return cls.at(f"{folder}/{FOLDER}")
             parent = os.path.dirname(folder)
             if parent == folder:
-                return cls(f"{start}/{_FOLDER}")
+                return cls.at(f"{start}/{FOLDER}")
             folder = parent
 
     @classmethod
     def from_config(
-        cls, path: str | None = None, auth: object = None, _file_name: str | None = None
+        cls,
+        path: str | None = None,
+        auth: object = None,
+        _logger: object = None,
+        _file_name: str | None = None,
     ) -> Workspace:
         """Return the workspace that Azure ML's `config.json` names, kept locally.
 
@@ -147,6 +220,7 @@ class Workspace:
         Args:
             path: a configuration file, or the folder to look from.
             auth: accepted for v1's sake; nobody is asked to log in.
+            _logger: accepted for v1's sake.
             _file_name: another name of the file.
 
         Raises:
@@ -177,66 +251,48 @@ class Workspace:
                 '{"subscription_id": ..., "resource_group": ..., "workspace_name": "mine"}'
             )
         folder = os.path.dirname(file)
-        if os.path.basename(folder) in _AZURE_FOLDERS:
+        if os.path.basename(folder) in AZURE_FOLDERS:
             folder = os.path.dirname(folder)
         home = os.environ.get("RECHAIN_HOME")
-        workspace = cls(home) if home else cls.local(folder)
-        return workspace._called(name, config.get("subscription_id"), config.get("resource_group"))
+        workspace = cls.at(home) if home else cls.local(folder)
+        workspace._name_as(name, config.get("subscription_id"), config.get("resource_group"))
+        return workspace
 
-    @classmethod
+    @staticmethod
     def get(
-        cls,
         name: str,
         auth: object = None,
         subscription_id: str | None = None,
         resource_group: str | None = None,
         location: str | None = None,
-        cloud: str | None = None,
+        cloud: str = "AzureCloud",
         id: str | None = None,
     ) -> Workspace:
-        """Return `Workspace.local()` under a name, as v1's scripts ask for their workspace.
+        """Return the workspace of the current folder, by a name.
 
         Args:
-            name: the name.
-            auth: accepted for v1's sake; nobody is asked to log in.
-            subscription_id: the Azure subscription, for the record.
-            resource_group: likewise the resource group.
-            location: accepted for v1's sake.
-            cloud: accepted for v1's sake.
-            id: accepted for v1's sake.
+            name: what it is called.
+            auth: accepted for v1's sake.
+            subscription_id: recorded.
+            resource_group: recorded.
+            location: accepted for v1's sake, like the others.
+            cloud: see `location`.
+            id: see `location`.
 
         Raises:
-            UserErrorException: the name is none.
+            UserErrorException: the name cannot be one.
         """
-        if not isinstance(name, str) or not name:
-            raise UserErrorException(f"name is {name!r}; it must be a text that is not empty")
-        return cls.local()._called(name, subscription_id, resource_group)
+        return Workspace(subscription_id or "", resource_group or "", name)
 
-    def _called(
-        self, name: str, subscription_id: str | None, resource_group: str | None
-    ) -> Workspace:
-        """Take the names that Azure has for this workspace; return it."""
-        self.name = name
-        if subscription_id:
-            self._settings["subscription_id"] = subscription_id
-        if resource_group:
-            self._settings["resource_group"] = resource_group
-        return self
+    def set_default_datastore(self, name: str) -> None:
+        """Make another datastore the default.
 
-    @property
-    def subscription_id(self) -> str:
-        """The Azure subscription of the configuration file; `local` without one."""
-        return str(self._settings.get("subscription_id", "local"))
+        Raises:
+            UserErrorException: there is no such datastore.
+        """
+        from rechain.data.datastore import Datastore
 
-    @property
-    def resource_group(self) -> str:
-        """The Azure resource group of the configuration file; `local` without one."""
-        return str(self._settings.get("resource_group", "local"))
-
-    @property
-    def location(self) -> str:
-        """Where the workspace is: this machine."""
-        return "local"
+        self._change({"default_datastore": Datastore(self, name).name})
 
     @property
     def experiments(self) -> dict[str, Experiment]:
@@ -256,11 +312,22 @@ class Workspace:
 
         return {target.name: target for target in ComputeTarget.list(self)}
 
+    def get_default_compute_target(self, type: str) -> ComputeTarget | None:
+        """Return the pool that v1 makes first for a type, `CPU` or `GPU`; None without one."""
+        return self.compute_targets.get(f"{type.lower()}-cluster")
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The newest version of each model, by name."""
+        from rechain.workspace.model import Model
+
+        return {model.name: model for model in Model.list(self, latest=True)}
+
     def get_default_datastore(self) -> Datastore:
-        """Return the default datastore: `workspaceblobstore`, a folder of this workspace."""
+        """Return the default datastore: `workspaceblobstore`, unless another was made it."""
         from rechain.data.datastore import Datastore
 
-        return Datastore(self)
+        return Datastore.get_default(self)
 
     @property
     def datastores(self) -> dict[str, Datastore]:
@@ -342,8 +409,8 @@ def _after(word: str, parts: list[str]) -> str | None:
 def _find_config(start: str, name: str | None) -> str | None:
     folder = start
     while True:
-        for inside in _AZURE_FOLDERS:
-            for file in (name,) if name else _AZURE_FILES:
+        for inside in AZURE_FOLDERS:
+            for file in (name,) if name else AZURE_FILES:
                 path = os.path.join(folder, inside, file)
                 if os.path.isfile(path):
                     return path

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from azureml.core.image import Image
-from azureml.core.model import Model
 from azureml.core.webservice import Webservice
 from rechain.data import Dataset, Datastore
 from rechain.estimator import ScriptRunConfig
 from rechain.runconfig import ContainerRegistry, Environment, RunConfiguration
 from rechain.workspace import ComputeTarget, Experiment, Run, Workspace
 from rechain.workspace import Run as ScriptRun
+from rechain.workspace.keyvault import Keyvault
+from rechain.workspace.model import Model
 from rechain.workspace.run import get_run
 
 # The release of the SDK whose behaviour is followed; the local part says who answers.
@@ -24,6 +25,7 @@ __all__ = [
     "Environment",
     "Experiment",
     "Image",
+    "Keyvault",
     "Model",
     "Run",
     "RunConfiguration",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from rechain.planned import planned
+from rechain.workspace.model import Model
 
-_MEANWHILE = (
-    "Load the files of a run with `Run.download_file`, and serve them with a program of yours."
-)
+_MEANWHILE = "Load the files with `Model.get_model_path`, and serve them with a program of yours."
 
 InferenceConfig = planned(__name__, "InferenceConfig", _MEANWHILE)
-Model = planned(__name__, "Model", _MEANWHILE)
 
 __all__ = ["InferenceConfig", "Model"]

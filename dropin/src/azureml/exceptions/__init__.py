@@ -5,11 +5,15 @@ from __future__ import annotations
 from rechain.exceptions import (
     ActivityFailedException,
     AuthenticationException,
+    AzureMLAggregatedException,
     AzureMLException,
     ComputeTargetException,
+    DatasetTimestampMissingError,
+    DiscoveryUrlNotFoundException,
     ExperimentExecutionException,
     ModelNotFoundException,
     ModelPathNotFoundException,
+    ParallelRunException,
     ProjectSystemException,
     RunConfigurationException,
     RunEnvironmentException,
@@ -19,16 +23,21 @@ from rechain.exceptions import (
     UserErrorException,
     WebserviceException,
     WorkspaceException,
+    WorkspacePrivateEndpointException,
 )
 
 __all__ = [
     "ActivityFailedException",
     "AuthenticationException",
+    "AzureMLAggregatedException",
     "AzureMLException",
     "ComputeTargetException",
+    "DatasetTimestampMissingError",
+    "DiscoveryUrlNotFoundException",
     "ExperimentExecutionException",
     "ModelNotFoundException",
     "ModelPathNotFoundException",
+    "ParallelRunException",
     "ProjectSystemException",
     "RunConfigurationException",
     "RunEnvironmentException",
@@ -38,4 +47,5 @@ __all__ = [
     "UserErrorException",
     "WebserviceException",
     "WorkspaceException",
+    "WorkspacePrivateEndpointException",
 ]

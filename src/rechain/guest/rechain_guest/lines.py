@@ -13,6 +13,7 @@ __all__ = [
     "fold_series",
     "labels",
     "order",
+    "read_description",
     "read_display_name",
     "read_document",
     "read_lines",
@@ -173,8 +174,18 @@ def read_properties(run_dir):
 
 def read_display_name(run_dir):
     """Return the name people gave a run, or None."""
-    names = [row.get("v") for _, row in read_rows(run_dir) if row.get("k") == "name"]
-    return names[-1] if names else _job(run_dir).get("display_name")
+    return _said(run_dir, "display_name")
+
+
+def read_description(run_dir):
+    """Return what people say a run is for, or None."""
+    return _said(run_dir, "description")
+
+
+def _said(run_dir, what):
+    rows = [row for _, row in read_rows(run_dir) if row.get("k") == "name"]
+    said = [row.get("v") for row in rows if row.get("n") == what]
+    return said[-1] if said else _job(run_dir).get(what)
 
 
 def labels(job, rows, requests=(), kind="tag"):

@@ -31,6 +31,7 @@ class _OfflineRun(Run):
         self.output_datasets = {}
         self._parent = parent
         self._name = name
+        self._description = None
         self._said = [(0, {"k": "tag", "n": k, "v": v}) for k, v in (tags or {}).items()]
         self._files = {}
         self._children = []
@@ -45,6 +46,15 @@ class _OfflineRun(Run):
     number = property(lambda self: 1, doc="Always 1: nothing is counted offline.")
     type = property(lambda self: "azureml.offline", doc="The kind of run.")
     parent = property(lambda self: self._parent, doc="The run this one is a child of, or None.")
+
+    @property
+    def description(self):
+        """The run's description, or None. May be set."""
+        return self._description
+
+    @description.setter
+    def description(self, text):
+        self._description = str(text)
 
     @property
     def display_name(self):

@@ -98,8 +98,12 @@ class Run(Logs, Files):
 
     @property
     def description(self):
-        """The run's description, or None."""
-        return self._job().get("description")
+        """The run's description, or None. May be set."""
+        return lines.read_description(self._folder)
+
+    @description.setter
+    def description(self, text):
+        self._write("name", "description", str(text))
 
     @property
     def number(self):

@@ -1,4 +1,4 @@
-"""`Chainer` of Rechain and of the real SDK, called alike: the same run configuration or error.
+"""Estimators of Rechain and of the real SDK, called alike: the same run configuration or error.
 
 What may differ is in `differences.py`. The SDK runs on a Python 3.9 of its own, the drop-in on
 Rechain's; both answer to `worker.py`.
@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.conformance.calls import FILES, Call, calls, singles
-from tests.conformance.differences import DIFFERENCES, Answer, alike, expected
+from tests.conformance.differences import DIFFERENCES, Answer, alike, expected, warned
 
 WORKER = Path(__file__).with_name("worker.py")
 
 
 class Side:
-    """A process that makes `Chainer` objects."""
+    """A process that makes estimators."""
 
     def __init__(self, python: str, which: str, folder: Path) -> None:
         self._process = subprocess.Popen(
@@ -60,28 +60,33 @@ def sides(v1: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S
 
 def check(sides: tuple[Side, Side], call: Call) -> list[str]:
     real, ours = sides
-    wanted, names = expected(call, real.ask)
+    wanted, names, same_call = expected(call, real.ask)
     got = ours.ask(call)
     if "crash" in wanted:  # v1 stumbles: Rechain says what is wrong
         assert "error" in got, (call, wanted, got)
         return [*names, "crash"]
     assert alike(got) == alike(wanted), (call, names, got.get("message"), wanted.get("message"))
+    if same_call:
+        assert warned(got, call, ours=True) == warned(wanted, call), (call, got["warnings"])
     if "message" in got:
         assert any(name in got["message"] for name in (*call, "vm_size")), got["message"]
     return names
 
 
 @pytest.mark.engines
-def test_each_parameter_alone(sides: tuple[Side, Side]) -> None:
+@pytest.mark.parametrize("kind", ["Chainer", "Estimator"])
+def test_each_parameter_alone(sides: tuple[Side, Side], kind: str) -> None:
     """And with the other target, since v1's rules for images go by it."""
     failed = {}
     seen: set[str] = set()
-    for call in singles():
+    for call in singles(kind):
         try:
             seen.update(check(sides, call))
         except AssertionError as error:
             failed[json.dumps(call)] = str(error)[:2000]
     assert not failed, "\n\n".join(f"{call}\n{text}" for call, text in failed.items())
+    if kind == "Estimator":
+        return
     alone = {difference.name for difference in DIFFERENCES if "together" not in difference.name}
     assert alone - seen <= {"a cluster's name for several nodes"}, "differences that are none"
 

@@ -1,0 +1,123 @@
+"""A model: files of a run or of this machine, kept by name and version."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rechain import Run, Workspace
+from rechain.exceptions import (
+    ModelPathNotFoundException,
+    NotBuiltError,
+    UserErrorException,
+    WebserviceException,
+)
+from rechain.workspace.model import Model
+from tests.workspace.conftest import Submitter
+
+pytestmark = pytest.mark.fast
+
+SCRIPT = """
+import os
+os.makedirs("outputs/whole/deep")
+for name in ("outputs/model.npz", "outputs/whole/a", "outputs/whole/deep/b"):
+    with open(name, "w") as file:
+        file.write(name)
+"""
+
+
+@pytest.fixture
+def run(submit: Submitter) -> Run:
+    return submit.done(SCRIPT)
+
+
+def test_a_file_of_a_run(run: Run, tmp_path: Path) -> None:
+    model = run.register_model(
+        "mnist", "outputs/model.npz", tags={"a": 1}, properties={"p": "q"}, description="digits",
+        model_framework="Chainer", model_framework_version="7.0.0",
+    )  # fmt: skip
+    workspace = run.experiment.workspace
+    assert (model.name, model.version, model.id) == ("mnist", 1, "mnist:1")
+    assert (model.tags, model.properties, model.description) == ({"a": "1"}, {"p": "q"}, "digits")
+    assert (model.model_framework, model.model_framework_version) == ("Chainer", "7.0.0")
+    assert (model.run_id, model.experiment_name) == (run.id, "digits")
+    assert model.run is not None
+    assert model.run.id == run.id
+    assert workspace.models["mnist"].serialize() == model.serialize()
+    path = model.download(tmp_path / "here")
+    assert path == str(tmp_path / "here" / "model.npz")
+    assert Path(path).read_text() == "outputs/model.npz"
+    assert Path(Model.get_model_path("mnist", _workspace=workspace)).read_text()
+    with pytest.raises(WebserviceException, match="exist_ok=True"):
+        model.download(tmp_path / "here")
+    assert model.download(tmp_path / "here", exist_ok=True) == path
+
+
+def test_a_folder_of_a_run_is_the_next_version(run: Run, tmp_path: Path) -> None:
+    run.register_model("mnist", "outputs/model.npz")
+    second = run.register_model("mnist", "outputs/whole/")
+    assert second.version == 2
+    path = Path(second.download(str(tmp_path)))
+    assert path.name == "whole"
+    assert (path / "deep" / "b").read_text() == "outputs/whole/deep/b"
+    workspace = run.experiment.workspace
+    assert Model(workspace, "mnist").version == 2
+    assert Model(workspace, "mnist", version=1).id == Model(workspace, id="mnist:1").id
+    assert [model.id for model in Model.list(workspace)] == ["mnist:2", "mnist:1"]
+    assert [model.id for model in Model.list(workspace, latest=True)] == ["mnist:2"]
+    assert Model.list(workspace, run_id="other") == []
+    second.delete()
+    assert Model(workspace, "mnist").version == 1
+
+
+def test_what_the_run_has_not(run: Run) -> None:
+    with pytest.raises(ModelPathNotFoundException, match=r"outputs/model\.npz"):
+        run.register_model("mnist", "outputs/gone")
+    with pytest.raises(ModelPathNotFoundException, match="'mnist'"):
+        run.register_model("mnist")
+    for name in ("", "-a", "a b", None, "x" * 300):
+        with pytest.raises(WebserviceException, match="model_name is"):
+            run.register_model(name, "outputs/model.npz")
+
+
+def test_files_of_this_machine(home: Path) -> None:
+    workspace = Workspace.local()
+    (home / "made").mkdir()
+    (home / "made" / "a").write_text("a")
+    (home / "made" / "b").write_text("b")
+    model = Model.register(workspace, "made", "mine", child_paths=["a"])
+    assert os.listdir(Model.get_model_path("mine")) == ["a"]
+    model.add_tags({"x": 1, "y": "2"})
+    model.remove_tags(["x"])
+    model.add_properties({"p": "q"})
+    model.update(description="words")
+    kept = Model(workspace, "mine", tags=[["y", "2"]], properties=["p"])
+    assert (kept.tags, kept.properties, kept.description) == ({"y": "2"}, {"p": "q"}, "words")
+    with pytest.raises(WebserviceException, match="cannot be changed"):
+        model.add_properties({"p": "r"})
+    with pytest.raises(WebserviceException, match="ModelNotFound"):
+        Model(workspace, "mine", tags={"y": "3"})
+    with pytest.raises(WebserviceException, match="there is: mine"):
+        Model(workspace, "other")
+    with pytest.raises(WebserviceException, match="nothing there"):
+        Model.register(workspace, "gone", "mine")
+    assert Model.deserialize(workspace, model.serialize()).id == "mine:1"
+
+
+def test_several_at_once_get_a_version_each(home: Path) -> None:
+    workspace = Workspace.local()
+    (home / "a").write_text("a")
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: Model.register(workspace, "a", "m").version, range(24)))
+    assert sorted(made) == list(range(1, 25))
+    assert len(Model.list(workspace, "m")) == 24
+
+
+def test_services_are_not_built_yet(home: Path) -> None:
+    with pytest.raises(NotBuiltError, match=r"Model\.deploy is planned"):
+        Model.deploy(Workspace.local(), "service", [])
+    with pytest.raises(UserErrorException, match=r"Model\.get_sas_urls needs Azure"):
+        Model.get_sas_urls()
