@@ -240,3 +240,18 @@ def test_images_are_not_built_yet(home) -> None:
     ):
         with pytest.raises(NotBuiltError, match=r"^Environment\.\w+ is not built yet: "):
             call()
+
+
+def test_a_build_context_of_a_folder(home) -> None:
+    from rechain.runconfig.docker import DockerBuildContext
+
+    (home / "image").mkdir()
+    workspace = Workspace.local()
+    with pytest.raises(UserErrorException, match="image/Dockerfile, which is not a file"):
+        DockerBuildContext.from_local_directory(workspace, "image")
+    (home / "image" / "Dockerfile").write_text("FROM x")
+    made = DockerBuildContext.from_local_directory(workspace, "image")
+    (home / "image" / "Dockerfile").write_text("FROM y")
+    assert made.location_type is DockerBuildContext.LocationType.StorageAccount
+    with open(f"{made.location}/{made.dockerfile_path}") as file:
+        assert file.read() == "FROM x"

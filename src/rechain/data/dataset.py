@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from types import MappingProxyType
 
 from rechain.data import names
 from rechain.data.data_path import DataPath
@@ -14,7 +15,7 @@ from rechain.runconfig.registered import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
     from typing import Any
@@ -28,6 +29,7 @@ __all__ = ["Dataset", "DatasetConsumptionConfig", "FileDataset", "FileDatasetFac
 _MODES = ("mount", "download", "direct")
 
 
+@unbuilt("Use `as_mount`.", "as_hdfs")
 class DatasetConsumptionConfig:
     """A dataset as the input of a run.
 
@@ -125,16 +127,17 @@ class FileDataset:
         tags: its tags.
     """
 
+    id: str | None = None
+    name: str | None = None
+    version: int | None = None
+    description: str | None = None
+    tags: Mapping[str, str] = MappingProxyType({})
     # v1 splits some datasets by the names of folders; here all files are alike.
     partition_keys: tuple[str, ...] = ()
 
     def __init__(self, sources: list[tuple[Datastore, str]]) -> None:
         self._sources = sources
-        self.id: str | None = None
-        self.name: str | None = None
-        self.version: int | None = None
-        self.description: str | None = None
-        self.tags: dict[str, str] = {}
+        self.tags = {}
 
     def as_named_input(self, name: str) -> DatasetConsumptionConfig:
         """Return it as the input of a run under a name."""

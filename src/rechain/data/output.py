@@ -9,6 +9,7 @@ from rechain.data import names
 from rechain.data.data_reference import check_datastore
 from rechain.data.dataset import DatasetConsumptionConfig
 from rechain.exceptions import UserErrorException
+from rechain.planned import unbuilt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["OutputFileDatasetConfig"]
 
 
+@unbuilt("Read the files with a program of yours.", "read_delimited_files", "read_parquet_files")
 class OutputFileDatasetConfig:
     """A folder that a run writes and that goes to a datastore.
 

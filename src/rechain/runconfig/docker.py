@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 
 from rechain.exceptions import UserErrorException
 from rechain.runconfig.container_registry import ContainerRegistry
@@ -48,7 +49,7 @@ class DockerConfiguration(Section):
         self,
         use_docker: bool = False,
         shared_volumes: bool = True,
-        arguments: Sequence[str] = (),
+        arguments: Sequence[str] = [],  # v1's default; it is copied
         shm_size: str | None = "2g",
     ) -> None:
         super().__init__(
@@ -89,6 +90,29 @@ class DockerBuildContext(Section):
             location=location,
             dockerfile_path=dockerfile_path,
         )
+
+    @staticmethod
+    def from_local_directory(
+        workspace: Any, path: str | os.PathLike[str], dockerfile_path: str = "Dockerfile"
+    ) -> DockerBuildContext:
+        """Return a build context of a folder's files as they are now.
+
+        Args:
+            workspace: they are copied to its default datastore.
+            path: the folder.
+            dockerfile_path: the Dockerfile, relative to it.
+
+        Raises:
+            UserErrorException: there is no such folder or Dockerfile, or it cannot be copied.
+        """
+        dockerfile = os.path.join(os.fspath(path), dockerfile_path)
+        if not os.path.isfile(dockerfile):
+            raise UserErrorException(f"dockerfile_path names {dockerfile}, which is not a file.")
+        store = workspace.get_default_datastore()
+        folder = f"build-contexts/{os.urandom(8).hex()}"
+        store.upload(path, folder, show_progress=False)
+        kind = DockerBuildContext.LocationType.StorageAccount
+        return DockerBuildContext(kind, store.local_path(folder), dockerfile_path)
 
     @classmethod
     def from_document(cls, document: Any, where: str = "") -> DockerBuildContext:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC
 
 from rechain.compute import sizes
 from rechain.exceptions import (
@@ -35,7 +36,7 @@ __all__ = ["AmlCompute", "ComputeTarget"]
 _PRIORITIES = ("dedicated", "lowpriority")
 
 
-class ComputeTarget:
+class ComputeTarget(ABC):
     """A compute target of a workspace, found by its name.
 
     `ComputeTarget(workspace, name)` returns an object of the target's own class.
@@ -163,7 +164,11 @@ class ComputeTarget:
     def __getnewargs__(self) -> tuple[Workspace, str]:
         return self.workspace, self.name
 
-    def refresh_state(self) -> None:
+    def get_status(self) -> Any:
+        """Return v1's state of the target; its own kinds have more to say."""
+        return self.provisioning_state
+
+    def refresh_state(self) -> None:  # noqa: B027 - there is nothing to do on any target
         """Do nothing: every answer is read when asked."""
 
     @property
