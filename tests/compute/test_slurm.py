@@ -405,3 +405,54 @@ def test_what_slurm_refuses_is_said_and_recorded(workspace) -> None:
     with pytest.raises(ExperimentExecutionException, match="Invalid partition name"):
         submitted(workspace, "cluster", "pass")
     assert next(workspace.get_runs()).get_status() == "Failed"
+
+
+def test_what_slurm_will_never_start_is_said_as_such(start) -> None:
+    nodes = {"nodes": 3, "processes_per_node": 1, "communicator": "Mpi"}
+    run, job = start("pass", distribution=nodes)
+
+    def said() -> str:
+        return str(reconcile(run, job).reason)
+
+    wait_for(lambda: "it will not start by itself: ask for" in said(), "its reason", PATIENCE)
+
+
+# Environments that Rechain provides.
+
+
+@pytest.mark.parametrize("prepare", ["job", "here"])
+def test_an_environment_is_built_on_the_node_or_here(
+    environments, workspace, tmp_path, prepare
+) -> None:
+    asked = SlurmCompute.attach_configuration(store=str(environments), prepare=prepare)
+    ComputeTarget.attach(workspace, "cluster", asked)
+    os.makedirs("code")
+    Path("code/train.py").write_text(
+        "import os, chainer\nprint(chainer.__version__, 'UV_CACHE_DIR' in os.environ)"
+    )
+    estimator = Chainer(
+        "code", entry_script="train.py", compute_target="cluster", framework_version="7.0.0",
+        use_docker=False,
+    )  # fmt: skip
+    run = Experiment(workspace, "x").submit(estimator)
+    assert run.wait_for_completion()["status"] == "Completed"
+    assert Path(run._paths.attempt(1).stdout(0)).read_text() == "7.0.0 False\n"
+    prepared = os.path.exists(run._paths.attempt(1).prepare_result)
+    if prepare == "here":
+        assert not prepared
+
+
+def test_what_cannot_be_built_here_is_said_before_anything_is_submitted(
+    environments, workspace, cluster
+) -> None:
+    asked = SlurmCompute.attach_configuration(store=str(environments), prepare="here")
+    ComputeTarget.attach(workspace, "cluster", asked)
+    os.makedirs("code")
+    Path("code/train.py").touch()
+    estimator = Chainer(
+        "code", entry_script="train.py", compute_target="cluster", framework_version="7.0.0",
+        pip_packages=["numpy==0.0.1"], use_docker=False,
+    )  # fmt: skip
+    with pytest.raises(ExperimentExecutionException, match="environment cannot be built here"):
+        Experiment(workspace, "x").submit(estimator)
+    assert cluster.run("squeue", "--noheader").strip() == ""

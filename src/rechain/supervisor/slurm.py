@@ -20,7 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["Slurm", "serve"]
+__all__ = ["TO_PREPARE", "Slurm", "serve"]
+
+# The submitter's variables by which packages are found; the script of a managed job has not these.
+TO_PREPARE = ("UV_", "PIP_")
 
 # What slurmstepd writes into the job's log when it ends one, and what follows the moment.
 _MARK = "*** JOB "
@@ -109,7 +112,13 @@ def _payload(run: RunPaths) -> dict[str, Any]:
     """
     job = jsonl.read(run.job)
     request = job["slurm"] or {}
-    script = {**os.environ, **job["variables"]}
+    managed = job["environment"]["kind"] != "user-managed"
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not (managed and name.startswith(TO_PREPARE))
+    }
+    script = {**inherited, **job["variables"]}
     if job["secrets"]:
         script.update(_secrets(request.get("secrets"), job["secrets"]))
     return {

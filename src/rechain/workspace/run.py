@@ -231,7 +231,11 @@ class Run(Made):
         from rechain.workspace.reconcile import reconcile
 
         seen = reconcile(self._paths, self._job)
-        return seen.reason if seen is not None and seen.alive else ""
+        if seen is None:
+            return ""
+        # Where nothing is known of a run that a cluster has and that has not begun, it waits.
+        waits = seen.alive or (self._job.get("slurm") and not self._paths.numbers())
+        return seen.reason if waits else ""
 
     def get_status(self) -> str:
         """Return v1's status: NotStarted, Preparing, Running, ..., Completed, Failed, Canceled."""

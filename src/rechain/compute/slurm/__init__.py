@@ -13,12 +13,13 @@ import time
 from rechain.compute.ended import give_up
 from rechain.compute.slurm import queue
 from rechain.compute.slurm.commands import SlurmError, call
-from rechain.compute.slurm.reasons import in_words
+from rechain.compute.slurm.reasons import REASONS, in_words
 from rechain.compute.slurm.states import STATES
 from rechain.compute.target import EXPECTED, Observation, StartError, Submission, command_of
 from rechain.job.variables import is_secret
 from rechain.record import host, jsonl
 from rechain.record.journal import fold
+from rechain.supervisor.slurm import TO_PREPARE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,10 +121,7 @@ class SlurmTarget:
         if state is None:
             return Observation(None, f"Slurm calls its state {job.state}")
         if not state.alive:
-            end = state.end(job.nodes)
-            if end["cause"] == "supervisor_lost":  # by its state it simply ended
-                end = _refusal(run, job.id) or end
-            return Observation(False, "", end)
+            return Observation(False, "", _end(run, job))
         if job.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"):
             expected = f"{EXPECTED}{job.start}" if job.start else ""
             return Observation(True, f"job {job.id}: {in_words(job.reason)}{expected}")
@@ -153,9 +151,12 @@ def _exported(job: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, s
     which its supervisor reads from the run folder.
     """
     own = {*job["variables"], *job["secrets"]}
+    tools = {
+        name: value for name, value in payload["prepare"].items() if name.startswith(TO_PREPARE)
+    }
     return {
         name: value
-        for name, value in payload["script"].items()
+        for name, value in {**tools, **payload["script"]}.items()
         if name not in own and not is_secret(name, value)
     }
 
@@ -173,6 +174,18 @@ def _number(run: RunPaths) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(number)
+
+
+def _end(run: RunPaths, job: queue.Job) -> dict[str, Any]:
+    """Return what is to be said of a job that has ended without a word of its supervisor."""
+    end = STATES[job.state].end(job.nodes)
+    if end["cause"] != "supervisor_lost":
+        return end
+    why = REASONS.get(job.reason)
+    if why is not None and why.stuck and not run.numbers():
+        return {"cause": "environment", "message": f"Slurm did not start it: {why.words}",
+                "hint": why.advice[0].upper() + why.advice[1:] + "."}  # fmt: skip
+    return _refusal(run, job.id) or end
 
 
 def _refusal(run: RunPaths, number: str | None) -> dict[str, Any] | None:

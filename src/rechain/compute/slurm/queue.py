@@ -77,7 +77,9 @@ class Snapshot:
         self.jobs: dict[str, Job] = {}
         for line in document["lines"]:
             for job in parse(line):
-                self.jobs[job.name] = job
+                other = self.jobs.get(job.name)
+                if other is None or _number(other) < _number(job):
+                    self.jobs[job.name] = job
 
     def fresh(self) -> bool:
         """Return whether nobody need ask again yet."""
@@ -85,8 +87,13 @@ class Snapshot:
         return bool(0 <= age < self.document["fresh"])
 
 
+def _number(job: Job) -> int:
+    digits = job.id.partition("_")[0].partition("+")[0]
+    return int(digits) if digits.isdigit() else 0
+
+
 def parse(text: str) -> Iterable[Job]:
-    """Yield the jobs of squeue's lines in our format, oldest first as a rule.
+    """Yield the jobs of squeue's lines in our format.
 
     A line of another form is left out: a site's wrapper may greet its users.
     """
@@ -130,11 +137,23 @@ def _folder(user: int) -> str:
     return f"{store.cache_root()}/slurm/{name}"
 
 
+# The newest answer that this process has read, by its file: a list of runs asks for each of them.
+_kept: dict[tuple[str, int, int], Snapshot] = {}
+
+
 def _read(folder: str) -> Snapshot | None:
-    document = store.read_known(f"{folder}/squeue.json")
+    path = f"{folder}/squeue.json"
     try:
-        return None if document is None else Snapshot(document)
-    except (KeyError, TypeError):
+        status = os.stat(path)
+        key = (path, status.st_ino, status.st_mtime_ns)
+        if key not in _kept:
+            document = store.read_known(path)
+            if document is None:
+                return None
+            _kept.clear()
+            _kept[key] = Snapshot(document)
+        return _kept.get(key)
+    except (OSError, KeyError, TypeError):
         return None
 
 

@@ -105,10 +105,7 @@ REASONS: dict[str, Reason] = {
         "it was requeued too often, and Slurm holds it",
         "see the run's log; `scontrol release JOB` lets it go on", stuck=True,
     ),
-    "JobLaunchFailure": Reason(
-        "it could not be started, and Slurm holds it",
-        f"`scontrol release JOB` lets it try again; {_ADMIN}", stuck=True,
-    ),
+    "JobLaunchFailure": Reason("a node could not start it", _ADMIN),
     "launch_failed_requeued_held": Reason(
         "it could not be started, and Slurm holds it",
         f"`scontrol release JOB` lets it try again; {_ADMIN}", stuck=True,
