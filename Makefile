@@ -37,6 +37,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/launch.py
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/distributed.py
+	$(BIN)/python benchmarks/slurm.py
 
 # The locked set of development packages, from this machine's package index; it names none.
 lock: $(VENV)/.installed

@@ -239,17 +239,20 @@ class Command:
 
 
 class Worker:
-    """A warm process that times functions of `inside/warm.py` when told to.
+    """A warm process that times functions of a program in `inside/` when told to.
 
     Args:
         python: the interpreter of a tool's environment.
         environment: its variables.
         folder: its current folder.
+        program: the program.
     """
 
-    def __init__(self, python: Path, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, python: Path, environment: Mapping[str, str], folder: Path, program: str = "warm.py"
+    ) -> None:
         self._process = subprocess.Popen(
-            [str(python), str(INSIDE / "warm.py")], env=dict(environment), cwd=folder, text=True,
+            [str(python), str(INSIDE / program)], env=dict(environment), cwd=folder, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
