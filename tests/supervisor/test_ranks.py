@@ -102,9 +102,8 @@ def test_other_ways_to_leave_end_all(
 def test_an_abort_ends_all(tmp_path: Path, family: str) -> None:
     script = TALK + "if rank == 1:\n    comm.Abort(7)\n" + WAIT
     _, end = ended(tmp_path, family, script)
-    # MPICH's launcher kills all ranks at once: none of them can be told from the others.
-    who = {"openmpi": "exit 7, rank 1", "mpich": "exit 7, MPI ended the job"}[family]
-    assert (end["cause"], end["message"]) == ("user_error", who)
+    assert (end["cause"], end["message"]) == ("user_error", "exit 7, rank 1")
+    assert (end["rank"], end["exit_code"]) == (1, 7)
 
 
 def test_the_first_failure_is_the_cause(tmp_path: Path, family: str) -> None:

@@ -148,14 +148,40 @@ class Ranks(Script):
         own = [end for end in failures if not end["asked"] and not end["orphaned"]]
         if wrong := self._wrong_world():
             return wrong
-        if own and not (own[0].get("lost") and self._ended_by_mpiexec(status)):
+        lost = not own or own[0].get("lost", False)
+        if lost and (aborted := self._aborted()):
+            return aborted
+        if own and not (lost and self._ended_by_mpiexec(status)):
             return self._failure(own[0])
         if len(self._ends) == self._count and not failures:
             return Outcome.completed()
         return self._launcher_failure(status)
 
+    def _aborted(self) -> Outcome | None:
+        """Return the end of the rank that called MPI_Abort, if one says so.
+
+        Hydra kills all guards then, and exits with that rank's code or with 9, whichever comes
+        first. MPICH and Intel MPI say before that (`MPIR_Abort_impl`): "application called
+        MPI_Abort(MPI_COMM_WORLD, 7) - process 1".
+        """
+        told = {end["rank"] for end in self._ends if not end.get("lost")}
+        for rank in sorted(self._scripts.keys() - told):
+            said = tail(self._attempt.stderr(rank))
+            for line in said:
+                _, found, call = line.partition("application called MPI_Abort(")
+                code = call.partition(")")[0].rpartition(",")[2].strip()
+                if found and code.lstrip("-").isdigit():
+                    outcome = Outcome("user_error", "")
+                    outcome.exit_code = int(code) & 0xFF
+                    outcome.message = f"exit {outcome.exit_code}, rank {rank}"
+                    outcome.detail = line
+                    outcome.tail = said
+                    outcome.rank = rank
+                    return outcome
+        return None
+
     def _ended_by_mpiexec(self, status: int) -> bool:
-        """Whether the guards are lost because mpiexec itself killed them: after MPI_Abort, say.
+        """Whether the guards are lost because mpiexec itself killed them.
 
         When one of them was killed by somebody else, it says SIGKILL: Hydra 9, Open MPI 137.
         """
