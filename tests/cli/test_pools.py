@@ -51,12 +51,14 @@ def test_in_the_foreground_it_says_why_it_waits(train, run, start, latest, tmp_p
     train(f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)")
     run("-d", "--target", "cluster", "code/train.py")
     wait_for(lambda: latest().get_status() == "Running", "the first to run")
-    second = start("run", "--user-managed", "--target", "cluster", "code/train.py")
-    wait_for(lambda: latest().get_status() == "Queued", "the second to wait")
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        arguments = ("--user-managed", "--target", "cluster", "code/train.py")
+        second = start("run", *arguments, stderr=file)
+    # Not before it has said so: it looks when it gets to it, and the line may be empty by then.
+    wait_for(lambda: "number 1 in line" in said.read_text(), "the second to say why it waits", 60)
     gate.touch()
-    _, said = second.communicate(timeout=60)
-    assert second.returncode == 0
-    assert "number 1 in line" in said
+    assert second.wait(60) == 0
 
 
 def test_a_pool_of_the_run_s_own(train, run, latest) -> None:
