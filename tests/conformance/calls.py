@@ -104,6 +104,37 @@ WRONG: dict[str, list[Any]] = {
     "max_run_duration_seconds": [-1, 0, "60"],
 }
 
+# What a user does to the run configuration of an estimator.
+CHANGES: list[tuple[str, Any]] = [
+    ("arguments", ["--x", 1]), ("arguments.append()", ["y"]), ("script", "other.py"),
+    ("target", "other"), ("node_count", 3), ("max_run_duration_seconds", 5),
+    ("communicator", "IntelMpi"), ("mpi.process_count_per_node", 7),
+    ("environment_variables", {"C": "3"}), ("docker.use_docker", False),
+    ("docker.shm_size", "1g"), ("docker.arguments", ["-x"]),
+    ("amlcompute.vm_size", "STANDARD_D2"), ("history.output_collection", False),
+    ("history.directories_to_watch", ["a"]), ("environment.name", "theirs"),
+    ("environment.docker.base_image", "q:1"), ("environment.docker.base_dockerfile", "FROM q"),
+    ("environment.python.interpreter_path", "/usr/bin/python3"),
+    ("environment.python.user_managed_dependencies", True),
+    ("environment.python.conda_dependencies.add_pip_package()", ["tqdm==1"]),
+    ("environment.python.conda_dependencies.add_conda_package()", ["scipy"]),
+    ("environment.python.conda_dependencies.add_channel()", ["bioconda"]),
+    ("source_directory_data_store", "other"),
+]  # fmt: skip
+
+# What a submission says in place of an estimator. v1 reads its arguments two by two, so that it
+# takes a flag, or the values of a list, for what follows; so each has one value here.
+PAIRS = {"--a": 1, "--b": "x y", "--c": 0.5}
+OVERRIDES: list[dict[str, Any]] = [
+    {"script_params": {"--a": 2}}, {"script_params": {"--z": 3, "--b": "w"}},
+    {"script_params": {"--d": obj("DataReference", data_reference_name="more")}},
+    {"script_params": {"--s": obj("Datastore")}}, {"script_params": {}},
+    {"inputs": [obj("DataReference", data_reference_name="in", path_on_datastore="z")]},
+    {"inputs": [obj("Datastore")]}, {"inputs": []}, {"inputs": ["data"]},
+    {"source_directory_data_store": obj("Datastore")},
+    {"script_params": {"--a": 9}, "inputs": [obj("Datastore")]},
+]  # fmt: skip
+
 FILES = {
     "env.yml": "name: mine\nchannels: [conda-forge]\ndependencies:\n- python=3.7\n- pip: [six]\n",
     "sub/env.yml": "dependencies:\n- numpy=1.15\n",
@@ -140,6 +171,18 @@ def singles(kind: str) -> list[Call]:
     ]
 
 
+def afterwards(kind: str) -> list[Call]:
+    """Return one call for each change of a run configuration, and for each override."""
+    begun = [start(kind), {**start(kind), "compute_target": POOL, "pip_packages": ["numpy"]}]
+    given = {"script_params": PAIRS, "inputs": VALUES["inputs"][2]}
+    return [{**call, "then": [change]} for call in begun for change in CHANGES] + [
+        {**call, **more, "override": override}
+        for call in begun
+        for more in ({}, {"script_params": PAIRS}, given)
+        for override in OVERRIDES
+    ]
+
+
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
     """Several parameters at once; most of them right, so that later checks have their turn."""
@@ -150,4 +193,9 @@ def calls(draw: st.DrawFn) -> Call:
     for name in names:
         wrong = name in WRONG and draw(st.integers(0, 19)) == 0
         call[name] = draw(st.sampled_from(WRONG[name] if wrong else VALUES[name]))
+    if draw(st.booleans()):
+        call["then"] = draw(st.lists(st.sampled_from(CHANGES), max_size=3))
+    elif "script_params" not in call:
+        call["script_params"] = PAIRS
+        call["override"] = draw(st.sampled_from(OVERRIDES))
     return call

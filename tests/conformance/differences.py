@@ -255,7 +255,8 @@ def warned(answer: Answer, call: Call, ours: bool = False) -> list[list[Any]]:
     """Return the warnings of an answer: by which logger, and of which parameter or packages.
 
     Not among them: that v1 calls its estimators deprecated, which is one line of INFO here; the
-    default version of a framework beside an environment, whose own version is what runs.
+    default version of a framework beside an environment, whose own version is what runs. Which of
+    them come before an error is not compared: v1 stops in the middle of them.
     """
     found = []
     for logger, level, said in answer["warnings"]:

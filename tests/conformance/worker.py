@@ -14,9 +14,20 @@ import sys
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # what the SDK prints is no answer
 
-from azureml.core import ContainerRegistry, Environment, RunConfiguration  # noqa: E402
+from azureml.core import (  # noqa: E402
+    ContainerRegistry,
+    Environment,
+    RunConfiguration,
+    ScriptRunConfig,
+)
 from azureml.core.compute import AmlCompute  # noqa: E402
-from azureml.core.runconfig import MpiConfiguration, ParallelTaskConfiguration  # noqa: E402
+from azureml.core.runconfig import (  # noqa: E402
+    DockerConfiguration,
+    MpiConfiguration,
+    ParallelTaskConfiguration,
+    PyTorchConfiguration,
+    TensorflowConfiguration,
+)
 from azureml.data.data_reference import DataReference  # noqa: E402
 from azureml.data.datapath import DataPath  # noqa: E402
 from azureml.exceptions import AzureMLException  # noqa: E402
@@ -24,7 +35,7 @@ from azureml.train.dnn import Chainer, Gloo, Mpi, Nccl, ParameterServer  # noqa:
 from azureml.train.estimator import Estimator  # noqa: E402
 
 SDK = sys.argv[1] == "v1"
-CLASSES = {"Chainer": Chainer, "Estimator": Estimator}
+CLASSES = {"Chainer": Chainer, "Estimator": Estimator, "ScriptRunConfig": ScriptRunConfig}
 
 
 class Heard(logging.Handler):
@@ -48,6 +59,7 @@ def compute(name):
     made.name = name
     if SDK:
         made.type, made.location = "AmlCompute", "westeurope"
+        made.cluster_location = made.location
     return made
 
 
@@ -86,6 +98,7 @@ MAKE = {
     "DataPath": lambda path: DataPath(datastore(), path),
     "DataReference": lambda **given: DataReference(datastore(), **given),
     "Datastore": datastore,
+    "DockerConfiguration": DockerConfiguration,
     "Environment": environment,
     "Gloo": Gloo,
     "Mpi": Mpi,
@@ -93,7 +106,9 @@ MAKE = {
     "Nccl": Nccl,
     "ParallelTaskConfiguration": ParallelTaskConfiguration,
     "ParameterServer": ParameterServer,
+    "PyTorchConfiguration": PyTorchConfiguration,
     "RunConfiguration": RunConfiguration,
+    "TensorflowConfiguration": TensorflowConfiguration,
     "bytes": lambda text: text.encode(),
     "object": object,
     "tuple": lambda items: (*items,),
@@ -122,11 +137,46 @@ def answer(call):
     return {**made_of(call), "warnings": list(heard.warnings)}
 
 
+def change(run_config, path, value):
+    """Set an attribute of a run configuration, or call a method: `a.b`, `a.b()`."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        run_config = getattr(run_config, parent)
+    if name.endswith("()"):
+        getattr(run_config, name[:-2])(*value)
+    else:
+        setattr(run_config, name, value)
+
+
+def overridden(made, given):
+    """Return the estimator with what a submission says in place of it."""
+    if SDK:
+        made._override_params(**given)
+        return made
+    from rechain.estimator.overrides import overridden
+
+    return overridden(made, given)[0]
+
+
 def made_of(call):
     kind = CLASSES[call.pop("class")]
     given = decode(call)
+    changes, override = given.pop("then", []), given.pop("override", None)
     try:
         made = kind(given.pop("source_directory", "."), **given)
+        for path, value in changes:
+            change(made.run_config, path, value)
+        if override is not None:
+            made = overridden(made, override)
+        if kind is ScriptRunConfig:
+            return {
+                "run_config": document(made.run_config),
+                "conda_dependencies": {},
+                "source_directory": made.source_directory,
+                "script": made.script,
+                "arguments": made.arguments,
+                "command": made.command,
+            }
         return {
             "run_config": document(made.run_config),
             "conda_dependencies": made.conda_dependencies.as_dict(),

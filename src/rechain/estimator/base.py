@@ -51,6 +51,7 @@ class MMLBaseEstimator(ABC):
         check_values(given)
         said.before(given, self.FRAMEWORK_NAME)
         self._take(given)
+        said.of_image(given)
         name = type(self).__name__
         said.log(
             "INFO", self._MODULE, f"v1 calls {name} deprecated; in place of it %s", self._newer

@@ -1,8 +1,8 @@
 """What an estimator says in the user's logging, by the loggers that v1 has for it.
 
-v1's warnings come before its checks, so also where these fail. Not among them: that an estimator
-is deprecated, which is one line of INFO here, and that a framework's default version is taken
-where an environment is given, whose own version is what runs.
+v1's warnings come before its checks, most of them, so also where these fail. Not among them: that
+an estimator is deprecated, which is one line of INFO here, and that a framework's default version
+is taken where an environment is given, whose own version is what runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Given = dict[str, Any]
 
-__all__ = ["OF_FRAMEWORKS", "before", "log", "needs_version", "of_replaced"]
+__all__ = ["OF_FRAMEWORKS", "before", "log", "needs_version", "of_image", "of_replaced"]
 
 OF_FRAMEWORKS = "azureml.train.estimator._framework_base_estimator"
 _OF_ALL = "root"
@@ -58,8 +58,12 @@ def before(given: Given, framework: str | None) -> None:
         _warn("use_docker=False is old: environment_definition says it too.")
     if given["distributed_backend"]:
         _warn("distributed_backend is an old name: distributed_training says the same and more.")
+
+
+def of_image(given: Given) -> None:
+    """Say that the image has a newer name."""
     images = given["custom_docker_image"], given["custom_docker_base_image"]
-    if images[1] and not images[0] and given["environment_definition"] is None:
+    if images[1] and not images[0]:
         log(
             "WARNING", "azureml.train._estimator_helper",
             "custom_docker_base_image is an old name: custom_docker_image says it too.",

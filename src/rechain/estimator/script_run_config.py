@@ -98,10 +98,14 @@ class ScriptRunConfig:
         self._telemetry_values = _telemetry_values
         self._references: dict[str, DataReference] = {}
         if run_config is None:
-            if compute_target is not None:
+            if compute_target not in (None, ""):
                 self.run_config.target = _target(compute_target)
             if environment is not None:
                 self.run_config.environment = environment
+                docker = environment.docker  # where v1 said so before it had DockerConfiguration
+                self.run_config.docker = DockerConfiguration(
+                    docker.enabled, docker.shared_volumes, docker.arguments, docker.shm_size
+                )
             if docker_runtime_config is not None:
                 _apply_docker(self.run_config, docker_runtime_config)
             if distributed_job_config is not None:
@@ -115,7 +119,7 @@ class ScriptRunConfig:
                 "distributed_job_config": distributed_job_config,
                 "docker_runtime_config": docker_runtime_config,
             }
-            named = [name for name, value in ignored.items() if value is not None]
+            named = [name for name, value in ignored.items() if value not in (None, "")]
             if max_run_duration_seconds != self.MAX_DURATION_SECONDS_DEFAULT:
                 named.append("max_run_duration_seconds")
             if named:
@@ -135,8 +139,8 @@ class ScriptRunConfig:
 
     def _take(self, name: str, theirs: Any) -> None:
         """Take what the run configuration says, unless the caller says something else."""
-        if getattr(self, name) is None:
-            setattr(self, name, theirs or None)
+        if getattr(self, name) in (None, ""):
+            setattr(self, name, theirs or getattr(self, name))
         elif theirs:
             log(f"{name} is taken as given, not from run_config", None)
 

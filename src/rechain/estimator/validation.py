@@ -294,12 +294,13 @@ def _check_distribution(given: Given, backends: list[str], framework: str | None
             f"distributed_backend is {backend!r}; {framework or 'a script'} trains over "
             f"{' or '.join(backends)} only."
         )
-    if backend and type(training).__name__ == "ParallelTaskConfiguration":
+    foreign = isinstance(training, _FOREIGN)
+    if backend and (foreign or type(training).__name__ == "ParallelTaskConfiguration"):
         raise TrainingException(
             f"distributed_backend is {backend!r}, and distributed_training is "
-            "ParallelTaskConfiguration(...), whose processes do not speak MPI; leave one out."
+            f"{type(training).__name__}(...), whose processes do not speak MPI; leave one out."
         )
-    if framework is not None and isinstance(training, _FOREIGN):
+    if framework is not None and foreign:
         raise TrainingException(
             f"distributed_training is {type(training).__name__}(...), which other frameworks use; "
             f"{framework} trains over Mpi(...) only."
