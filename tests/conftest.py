@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rechain.testing import wait_for
 from rechain.testing.slurm import COMMANDS, SlurmCluster
 
 SDK = ("azureml-core==1.61.0.post4", "azureml-train-core==1.62.0", "setuptools<81")
@@ -150,11 +151,14 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
 
 
 @pytest.fixture
-def slurm(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
-    """That Slurm, found by all of its commands."""
+def slurm(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    """That Slurm, found by all of its commands; nothing of a test that fails stays on it."""
     for name, value in slurm_cluster.environment.items():
         monkeypatch.setenv(name, value)
-    return slurm_cluster
+    yield slurm_cluster
+    if slurm_cluster.run("squeue", "--noheader", "--states=PENDING,RUNNING"):
+        slurm_cluster.run("scancel", f"--user={os.getuid()}")
+        wait_for(lambda: not slurm_cluster.run("squeue", "--noheader"), "an empty queue", 120)
 
 
 @pytest.fixture

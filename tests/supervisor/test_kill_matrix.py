@@ -43,6 +43,7 @@ class Attempt:
     """A hostile script under way."""
 
     ranks = 1
+    patience = 20
     cache = "/nonexistent"
 
     def __init__(self, workspace: Path, kind: str, **settings: object) -> None:
@@ -64,7 +65,9 @@ class Attempt:
 
     def up(self) -> Attempt:
         for rank in range(self.ranks):
-            wait_for(lambda rank=rank: Path(f"{self.ready}{rank}").exists(), "the script is up")
+            wait_for(
+                lambda rank=rank: Path(f"{self.ready}{rank}").exists(), "it is up", self.patience
+            )
         wait_for(lambda: len(fold(self.run).last.ranks) == self.ranks, "its ranks are recorded")
         return self
 
@@ -76,8 +79,8 @@ class Attempt:
         return processes_of(self.run, self.token)
 
     def ends_clean(self, cause: str) -> RunState:
-        state = wait_for_end(self.run)
-        wait_for(lambda: not self.left(), "no process of the run is left", 2)
+        state = wait_for_end(self.run, self.patience)
+        wait_for(lambda: not self.left(), "no process of the run is left", self.patience / 10)
         assert state.end["cause"] == cause
         return state
 

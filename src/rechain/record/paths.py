@@ -129,7 +129,12 @@ class AttemptPaths:
         self.resume = f"{root}/resume.json"
         self.supervisor_log = f"{root}/supervisor.log"
         self.mpi_log = f"{root}/mpi.log"
+        self.mpi_proof = f"{root}/mpi.json"
         self.ranks = f"{root}/ranks"
+
+    def node_log(self, name: str) -> str:
+        """Return the path of what the guard of a node says of itself."""
+        return f"{self.root}/node-{name}.log"
 
     def stdout(self, rank: int) -> str:
         """Return the path of a rank's stdout."""

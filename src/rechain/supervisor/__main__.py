@@ -1,7 +1,8 @@
 """The program of every attempt: `python -I -S __main__.py RUN_FOLDER` starts one.
 
 `... --rank RUN_FOLDER ATTEMPT` is what mpiexec starts in place of each rank, and `--resume` finds
-out how a next attempt goes on. `... --slurm RUN_FOLDER` is one as a Slurm job.
+out how a next attempt goes on. `... --slurm RUN_FOLDER` is one as a Slurm job, and
+`--node RUN_FOLDER ATTEMPT` guards one of its nodes, where it has several.
 
 `-I -S` keeps the user's Python settings and site-packages out and halves the start; so the way to
 Rechain's own modules is laid here.
@@ -17,6 +18,10 @@ if sys.argv[1] == "--rank":
     from rechain.supervisor.rank import guard_rank
 
     guard_rank(sys.argv[2], sys.argv[3])
+elif sys.argv[1] == "--node":
+    from rechain.supervisor.node import guard_node
+
+    guard_node(sys.argv[2], sys.argv[3])
 elif sys.argv[1] == "--resume":
     from rechain.supervisor.resume import resume
 

@@ -14,6 +14,7 @@ else:
     import _signal as signal
 
 __all__ = [
+    "allocate",
     "ask_group_to_end",
     "become_subreaper",
     "die_with_parent",
@@ -72,6 +73,15 @@ def reset_signals() -> None:
     # Python ignores the last two; a program started from a shell does not inherit that.
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def allocate(path: str, count: int) -> None:
+    """Make a file that takes up disk space, to be given back when room is needed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, count)
+    finally:
+        os.close(descriptor)
 
 
 def keep_room(descriptor: int, count: int) -> None:

@@ -1,7 +1,8 @@
 """The rank guard: what mpiexec starts in place of each rank's script.
 
 It is the parent of its rank: it gives it its output files and its variables, dies with mpiexec
-and takes the rank with it, ends what the rank leaves behind, and writes how it ended.
+and takes the rank with it, ends what the rank leaves behind, and writes how it ended. On several
+nodes it is a child of the node's guard, and dies with that; see `seat.py`.
 
 A guard whose script failed stays until it is told to leave: mpiexec ends all ranks as soon as one
 process of its own fails, each MPI with its own haste, while the supervisor lets the others say
@@ -17,6 +18,7 @@ from rechain.record import events, host, jsonl
 from rechain.record.paths import RunPaths
 from rechain.supervisor import linux, tree
 from rechain.supervisor.linux import signal
+from rechain.supervisor.outcome import oom_kills
 from rechain.supervisor.script import become
 
 TYPE_CHECKING = False
@@ -24,10 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-__all__ = ["COMMAND", "guard_rank"]
+    from rechain.record.paths import AttemptPaths
+    from rechain.supervisor.seat import Occupant
+
+__all__ = ["COMMAND", "SEATED", "guard_rank", "guard_seated"]
 
 # The variable that holds the script's command line.
 COMMAND = "RECHAIN_RANK_COMMAND"
+
+# The variable that is set where the guards of nodes start the ranks.
+SEATED = "RECHAIN_SEATED"
 
 # Rank, world size and rank on this node, as Open MPI, Hydra (MPICH, Intel MPI) and Slurm say it.
 _PLACES = (
@@ -44,17 +52,46 @@ def guard_rank(run_folder: str, number: str) -> NoReturn:
         run_folder: the run.
         number: the attempt's number.
     """
-    parent = os.getppid()
-    # Not on the command line: a lone ":" there means another program to mpiexec.
-    argv = jsonl.loads(os.environ.pop(COMMAND))
+    if SEATED in os.environ:
+        from rechain.supervisor.seat import sit
+
+        sit(f"{os.path.basename(run_folder)}/{number}")
     run = RunPaths(run_folder)
-    attempt = run.attempt(int(number))
-    place = _place(os.environ)
+    _guard_script(run, run.attempt(int(number)), dict(os.environ), os.getppid(), None)
+
+
+def guard_seated(run: RunPaths, attempt: AttemptPaths, seat: Occupant, parent: int) -> NoReturn:
+    """Run one rank, which has a seat, to its end; never returns.
+
+    Args:
+        run: the run.
+        attempt: the attempt.
+        seat: what stands in its place for MPI.
+        parent: the pid of the node's guard.
+    """
+    signal.set_wakeup_fd(-1)
+    seat.move_in()
+    environment = seat.environment
+    del environment[SEATED]
+    _guard_script(run, attempt, environment, parent, seat)
+
+
+def _guard_script(
+    run: RunPaths,
+    attempt: AttemptPaths,
+    environment: dict[str, str],
+    parent: int,
+    seat: Occupant | None,
+) -> NoReturn:
+    # Not on the command line: a lone ":" there means another program to mpiexec.
+    argv = jsonl.loads(environment.pop(COMMAND))
+    place = _place(environment)
     if place is None:
         os.write(2, b"rechain: mpiexec did not say which rank this is\n")
         os._exit(125)
     rank, size, local = place
-    guard = _Guard(parent)
+    guard = _Guard(parent, seat)
+    oom_before = oom_kills()
     reader, writer = os.pipe()
     script = os.fork()
     if not script:
@@ -62,13 +99,12 @@ def guard_rank(run_folder: str, number: str) -> NoReturn:
         os.setsid()
         linux.die_with_parent(signal.SIGKILL, me)
         linux.reset_signals()
-        environment = {
-            **os.environ,
-            "RECHAIN_RANK": str(rank),
-            "RECHAIN_WORLD_SIZE": str(size),
-            "RECHAIN_LOCAL_RANK": str(local),
-            "RECHAIN_RANK_GUARD": str(me),
-        }
+        environment.update(
+            RECHAIN_RANK=str(rank),
+            RECHAIN_WORLD_SIZE=str(size),
+            RECHAIN_LOCAL_RANK=str(local),
+            RECHAIN_RANK_GUARD=str(me),
+        )
         if nodes := environment.pop("RECHAIN_NODES", None):
             from rechain.supervisor.nodes import settle
 
@@ -76,7 +112,10 @@ def guard_rank(run_folder: str, number: str) -> NoReturn:
         become(run, attempt, rank, argv, environment, writer)
         os._exit(127)
     os.close(writer)
+    if seat is not None:
+        seat.close_pmi()
     started = {"rank": rank, "local_rank": local, "guard": host.process(os.getpid())}
+    started["node"] = os.uname().nodename
     jsonl.write_new(attempt.rank(rank, "start"), {**started, **host.process(script)})
     refused = os.read(reader, 4096).decode()
     status = guard.wait_for(script)
@@ -89,6 +128,7 @@ def guard_rank(run_folder: str, number: str) -> NoReturn:
         "orphaned": guard.orphaned,
         "refused": refused,
         "leftover": leftover,
+        "oom": oom_kills() > oom_before,
     }
     try:
         jsonl.write_new(attempt.rank(rank, "end"), end)
@@ -96,13 +136,18 @@ def guard_rank(run_folder: str, number: str) -> NoReturn:
         pass  # no room: mpiexec and the supervisor see the exit status below
     if status:
         guard.wait_to_leave()
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    if seat is not None:
+        seat.answer(code)
+    os._exit(code)
 
 
 def _place(environ: Mapping[str, str]) -> tuple[int, int, int] | None:
     for names in _PLACES:
         rank, size, local = (environ.get(name) for name in names)
         if rank is not None and size is not None:
+            if local is None and environ.get("SLURM_PROCID") == rank:
+                local = environ.get("SLURM_LOCALID")  # srun as PMI's server
             return int(rank), int(size), int(local or rank)
     return None
 
@@ -111,10 +156,12 @@ class _Guard:
     """The signals that a rank guard gets.
 
     Args:
-        parent: the pid of mpiexec, or of its daemon on this node.
+        parent: the pid of mpiexec, or of its daemon on this node, or of the node's guard.
+        seat: what mpiexec has started, where that is not this process.
     """
 
-    def __init__(self, parent: int) -> None:
+    def __init__(self, parent: int, seat: Occupant | None) -> None:
+        self._seat = seat
         self.asked = False
         self.orphaned = False
         self._parent = parent
@@ -155,6 +202,8 @@ class _Guard:
             if os.getppid() != self._parent:
                 self.orphaned = True
                 return signal.SIGKILL
+            if self._seat is not None and not self._seat.gone:
+                self._terms += self._seat.terms()
             if self._terms > passed_on:
                 passed_on = self._terms
                 self.asked = True
@@ -165,10 +214,13 @@ class _Guard:
         """Wait until mpiexec is gone or sends SIGTERM."""
         terms = self._terms
         while os.getppid() == self._parent and self._terms == terms:
+            if self._seat is not None and (self._seat.terms() or self._seat.gone):
+                return
             self._sleep()
 
     def _sleep(self) -> None:
-        events.wait([self._wakeup], None)
+        seat = [self._seat.fileno()] if self._seat is not None and not self._seat.gone else []
+        events.wait([self._wakeup, *seat], None)
         try:
             os.read(self._wakeup, 4096)
         except BlockingIOError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-__all__ = ["Ranks"]
+__all__ = ["LOST", "Ranks"]
 
 # How long the others may still say something after the first rank failed, in seconds.
 _LAST_WORDS = 1.0
@@ -32,7 +32,7 @@ _LAST_WORDS = 1.0
 _SURROUNDING = ("OMPI_COMM_WORLD_", "OMPI_UNIVERSE_", "PMIX_", "PMI_", "MPI_LOCAL", "HYDI_")
 
 # The end of a rank whose guard could not write it.
-_LOST = {"asked": False, "orphaned": False, "lost": True, "refused": "", "leftover": 0}
+LOST = {"asked": False, "orphaned": False, "lost": True, "refused": "", "leftover": 0}
 
 
 class Ranks(Script):
@@ -52,25 +52,31 @@ class Ranks(Script):
 
     def start(self, refusal: int) -> None:
         """Become mpiexec; called in a fresh child."""
-        mpi = self._stage.mpi
         argv, environment = self._stage.command()
         for name in [name for name in environment if name.startswith(_SURROUNDING)]:
             del environment[name]
         environment[COMMAND] = jsonl.dumps(argv)
         environment.setdefault("OMP_NUM_THREADS", self._threads())
-        for name, value in _variables(mpi["family"]).items():
-            environment.setdefault(name, value)
+        self._surround(environment)
         guard = [sys.executable, "-I", "-S", PROGRAM, "--rank"]
         guard += [self._run.root, str(self._attempt.number)]
-        command = [mpi["mpiexec"], *_options(mpi), "-n", str(self._count), *guard]
+        command = [*self._launcher(), *guard]
         try:
             redirect("/dev/null", os.O_RDONLY, 0)
             redirect(self._attempt.mpi_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
             os.dup2(1, 2)
             os.chdir(self._run.work)
-            os.execve(command[0], command, environment)
+            os.execvpe(command[0], command, environment)
         except OSError as error:
             os.write(refusal, str(error).encode())
+
+    def _launcher(self) -> list[str]:
+        mpi = self._stage.mpi
+        return [mpi["mpiexec"], *_options(mpi), "-n", str(self._count)]
+
+    def _surround(self, environment: dict[str, str]) -> None:
+        for name, value in _variables(self._stage.mpi["family"]).items():
+            environment.setdefault(name, value)
 
     def _threads(self) -> str:
         # As bare Python would take all cores for every rank; ten times slower on a small machine.
@@ -108,7 +114,7 @@ class Ranks(Script):
                 os.close(self._pidfds.pop(rank))
             if all(end["rank"] != rank for end in self._ends):
                 # Killed, and its rank with it: MPI may not notice while a child of it lives.
-                self._ended({"rank": rank, "t": time.time(), "status": signal.SIGKILL, **_LOST})
+                self._ended({"rank": rank, "t": time.time(), "status": signal.SIGKILL, **LOST})
         return len(self._ends) == self._count and any(end["status"] for end in self._ends)
 
     def _ended(self, end: dict[str, Any]) -> None:
@@ -191,7 +197,7 @@ class Ranks(Script):
     def _failure(self, end: dict[str, Any]) -> Outcome:
         rank = end["rank"]
         if end.get("lost"):
-            outcome = Outcome("killed", f"the guard of rank {rank} was killed")
+            outcome = Outcome("killed", end.get("why") or f"the guard of rank {rank} was killed")
             outcome.signal = signal.SIGKILL
         elif end["refused"]:
             outcome = Outcome(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rechain.record.journal import Journal
     from rechain.record.paths import AttemptPaths, RunPaths
+    from rechain.supervisor.nodes import Nodes
     from rechain.supervisor.stage import Stage
 
 __all__ = ["Script", "become"]
@@ -48,6 +49,34 @@ class Script:
         self._pid = 0
         self._oom_before = oom_kills()
 
+    told = ""
+    """Why it must end, where one that stands between it and the supervisor was told so."""
+
+    unproved = False
+    """Whether `prove` must run first, in a child."""
+
+    def prove(self) -> None:
+        """Find out how it can be started."""
+        raise NotImplementedError
+
+    def read_proof(self) -> None:
+        """Take over what `prove` found."""
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Do what comes before `start`; return whether all is done."""
+        return True
+
+    def start_on(self, nodes: Nodes | None, refusal: int) -> None:
+        """Become the script, on nodes of a pool; see `start`."""
+        try:
+            if nodes is not None:
+                nodes.enter()
+        except OSError as error:  # a core that has been taken away meanwhile, say
+            os.write(refusal, str(error).encode())
+            return
+        self.start(refusal)
+
     def start(self, refusal: int) -> None:
         """Become the script; called in a fresh child.
 
@@ -75,6 +104,21 @@ class Script:
     def ask_to_end(self) -> None:
         """Send SIGTERM to the script and what is in its process group."""
         linux.ask_group_to_end(self._pid)
+
+    def ask_for_stacks(self) -> None:
+        """Have its processes write where they are: faulthandler answers whatever they do."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, linux.signal.SIGUSR2)
+            except ProcessLookupError:
+                continue
+
+    def outlives(self) -> bool:
+        """Return whether something of it may run on when what was forked has ended."""
+        return False
+
+    def settle(self) -> None:
+        """Have all of it ended that the supervisor cannot reach."""
 
     def outcome(self, status: int, refused: str) -> Outcome:
         """Say how it ended.

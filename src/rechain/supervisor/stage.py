@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rechain.record.journal import Journal
+
 __all__ = ["PROGRAM", "SOURCE", "EnvironmentNotReady", "Stage"]
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -189,14 +191,18 @@ class Stage:
         argv = [sys.executable, "-I", "-S", PROGRAM, "--resume", self._run.root]
         os.execv(argv[0], [*argv, str(self._attempt.number)])
 
-    def read_resume(self) -> dict[str, Any] | None:
-        """Take over what that process found, and return it; None if it died."""
+    def say_how_it_goes_on(self, journal: Journal) -> None:
+        """Take over what that process found, and record it."""
         try:
             found: dict[str, Any] = jsonl.read(self._attempt.resume)
         except (OSError, ValueError):
-            return None
+            text = "nobody could look for snapshots; see supervisor.log"
+            journal.write("note", text=f"attempt {self._attempt.number}: {text}")
+            return
         self._arguments = found["arguments"]
-        return found
+        fields = {key: found[key] for key in ("snapshot", "iteration", "how", "passed_over")}
+        journal.write("resume", **fields)
+        journal.write("note", text=f"attempt {self._attempt.number}: {found['text']}")
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Return the script's command line and its variables."""

@@ -90,7 +90,7 @@ class Supervisor:
             linux.become_subreaper()
             self.job: dict[str, Any] = jsonl.read(self.run_paths.job)
             self._reserve = f"{self.attempt.root}/reserve"
-            _allocate(self._reserve)
+            linux.allocate(self._reserve, _RESERVE_BYTES)
             self.journal = Journal(self.attempt.journal)
             self.cgroup = tree.make_cgroup(
                 f"rechain-{self.run_paths.run_id}-{self.attempt.number}"
@@ -165,17 +165,8 @@ class Supervisor:
             self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
             if self.stopping:
                 return self._stopped(None)
-            self._say_how_it_goes_on(stage.read_resume())
+            stage.say_how_it_goes_on(self.journal)
         return self._run_script(stage)
-
-    def _say_how_it_goes_on(self, found: dict[str, Any] | None) -> None:
-        if found is None:
-            text = "nobody could look for snapshots; see supervisor.log"
-            self.journal.write("note", text=f"attempt {self.attempt.number}: {text}")
-            return
-        fields = {key: found[key] for key in ("snapshot", "iteration", "how", "passed_over")}
-        self.journal.write("resume", **fields)
-        self.journal.write("note", text=f"attempt {self.attempt.number}: {found['text']}")
 
     def _run_script(self, stage: Stage) -> Outcome:
         nodes = None
@@ -187,8 +178,11 @@ class Supervisor:
             if nodes is None:
                 return self._stopped(None)
         script = self._script = self._make_script(stage)
+        if not self._make_ready(script):
+            script.settle()
+            return self._stopped(None)
         reader, writer = os.pipe()
-        self._spawn(lambda: _start(script, writer, nodes))
+        self._spawn(lambda: script.start_on(nodes, writer))
         os.close(writer)
         self.journal.write("state", state="Running", sync=True)
         script.started(self._child)
@@ -204,6 +198,7 @@ class Supervisor:
         refused = os.read(reader, 4096).decode()  # ends when the script's interpreter is running
         os.close(reader)
         status = self._wait_for_child(script.ask_to_end)
+        script.settle()
         if status and not self.stopping and self._slurm and (why := self._slurm.ended()):
             self._stop(*why)  # it was quicker to end the script than to tell us
         if self.stopping:
@@ -240,9 +235,28 @@ class Supervisor:
         around = (self.run_paths, self.attempt, stage, self.journal)
         if distribution["communicator"] == "None":
             return Script(*around)
+        fields = {"distribution": distribution, "watch": self._watch}
+        if self._slurm is not None and distribution["nodes"] > 1:
+            from rechain.supervisor.node_ranks import BEAT, NodeRanks
+
+            beat = self.job["limits"].get("heartbeat_seconds") or BEAT
+            return NodeRanks(*around, wanted=self.job["slurm"]["mpi"], beat=beat, **fields)
         from rechain.supervisor.ranks import Ranks
 
-        return Ranks(*around, distribution=distribution, watch=self._watch)
+        return Ranks(*around, **fields)
+
+    def _make_ready(self, script: Script) -> bool:
+        """See to what comes before the script; return False if the attempt must end first."""
+        if script.unproved:
+            self._spawn(script.prove)
+            self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
+            if not self.stopping:
+                script.read_proof()
+        while not self.stopping and not script.ready():
+            self._sleep()
+            self._look_around()
+            self._reap()
+        return not self.stopping
 
     def _stopped(self, status: int | None) -> Outcome:
         assert self.stopping is not None
@@ -299,7 +313,7 @@ class Supervisor:
                 if not self._signaled:
                     ask_to_end()
             self._reap()
-            if self._status is not None:
+            if self._status is not None and not (self.stopping and self._outlived()):
                 return self._status
             if self._patience is not None and time.monotonic() >= self._patience:
                 tree.end_descendants()
@@ -342,7 +356,9 @@ class Supervisor:
         if os.getppid() != self._guard:
             self._stop("supervisor_lost", "the guard was killed; the supervisor ended its tree", 0)
         elif self._terminated:
-            self._was_terminated()
+            self._was_terminated("the supervisor received SIGTERM")
+        elif self._script is not None and self._script.told:
+            self._was_terminated(self._script.told)
         elif os.path.exists(f"{self.run_paths.requests}/kill"):
             self._stop("canceled", "canceled without grace", 0)
         elif os.path.exists(f"{self.run_paths.requests}/cancel"):
@@ -355,13 +371,13 @@ class Supervisor:
         elif self._place is not None and self._place.must_leave():
             self._stop("preempted", "a dedicated run needs its nodes")
 
-    def _was_terminated(self) -> None:
+    def _was_terminated(self, told: str) -> None:
         """See who sent SIGTERM, and stop."""
         by_slurm = self._slurm.ended() if self._slurm else None
         if by_slurm:
             # To all that belongs to the job. MPI's ranks have guards that count on ours.
             self._signaled = self.job["distribution"]["communicator"] == "None"
-        self._stop(*(by_slurm or ("terminated", "the supervisor received SIGTERM")))
+        self._stop(*(by_slurm or ("terminated", told)))
 
     def _stalled(self) -> None:
         """Have all ranks say where they are, and end them."""
@@ -370,12 +386,10 @@ class Supervisor:
         message = f"no sign of life for {limits['stall_seconds']:g} s"
         self._stop("stalled", message, _STACKS + limits["grace_seconds"])
         self._asking = time.monotonic() + _STACKS
-        # faulthandler answers even where the interpreter is stuck; see guest/hooks.
-        for pid in self._script.processes():
-            try:
-                os.kill(pid, signal.SIGUSR2)
-            except ProcessLookupError:
-                continue
+        self._script.ask_for_stacks()
+
+    def _outlived(self) -> bool:
+        return self._script is not None and self._script.outlives()
 
     def _stop(self, cause: str, message: str, grace: float | None = None) -> None:
         """Ask the script to end, and set the moment after which it is not asked."""
@@ -424,26 +438,8 @@ class Supervisor:
             self._place.leave()
 
 
-def _start(script: Script, refusal: int, nodes: Nodes | None) -> None:
-    try:
-        if nodes is not None:
-            nodes.enter()
-    except OSError as error:  # a core that has been taken away meanwhile, say
-        os.write(refusal, str(error).encode())
-        return
-    script.start(refusal)
-
-
 def _answer(text: str) -> None:
     try:
         os.write(1, text.encode())
     except BrokenPipeError:
         pass  # the submitter has died since: the run goes on without it
-
-
-def _allocate(path: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, _RESERVE_BYTES)
-    finally:
-        os.close(descriptor)

@@ -31,10 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-__all__ = ["COMMANDS", "SlurmCluster", "SlurmClusterError"]
+__all__ = ["COMMANDS", "MPI_VARIABLES", "SlurmCluster", "SlurmClusterError"]
 
 COMMANDS = ("munged", "munge", "slurmctld", "slurmd", "srun", "scontrol", "unshare", "setpriv")
 """What must be on PATH, or in the folders of system commands."""
+
+MPI_VARIABLES = {
+    "OMPI_MCA_btl_tcp_if_include": "lo",
+    "OMPI_MCA_oob_tcp_if_include": "lo",
+    "UCX_TLS": "self,tcp",
+    "UCX_NET_DEVICES": "lo",
+    "FI_PROVIDER": "tcp",
+}
+"""What MPIs must be told on such a cluster: that the nodes' only network is the loopback device,
+and that they share no memory, though they are one machine."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LINES = 15  # of each daemon's log, when something fails
@@ -228,6 +238,22 @@ class SlurmCluster:
             except OSError:
                 continue  # it ended while we looked
         return found
+
+    def pid_of(self, node: str, pid: int) -> int:
+        """Return this machine's pid of a process that knows itself by another one on a node.
+
+        Raises:
+            ProcessLookupError: there is none.
+        """
+        for outer in self.processes(node):
+            try:
+                with open(f"/proc/{outer}/status") as file:
+                    line = next(line for line in file if line.startswith("NSpid:"))
+            except (OSError, StopIteration):
+                continue  # it ended while we looked
+            if int(line.split()[-1]) == pid:
+                return outer
+        raise ProcessLookupError(f"there is no process {pid} on {node}")
 
     def logs(self) -> str:
         """Return the last lines of all daemons' logs."""

@@ -1,0 +1,153 @@
+"""What starts ranks on several nodes of a Slurm job: srun, or the MPI's own mpirun.
+
+Which of them works depends on how Slurm and the MPI were built, and a pair that does not fit
+often starts just as well: as many worlds of one rank each. So `auto` proves it: a rank on each
+node adds up ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from rechain.record import jsonl
+from rechain.supervisor.stage import PROGRAM, SOURCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+__all__ = ["candidates", "guards", "launcher", "prove", "surroundings"]
+
+# Seconds for a proof: MPI looks for networks, and a cold file system has mpi4py.
+_PATIENCE = 120
+
+_PROOF = (
+    "import sys\n"
+    "try:\n"
+    "    from mpi4py import MPI\n"
+    "except ImportError:\n"
+    "    sys.exit(77)\n"
+    "sys.exit(0 if MPI.COMM_WORLD.allreduce(1) == int(sys.argv[1]) else 78)\n"
+)
+_ENDS = {77: "there is no mpi4py", 78: "worlds of one rank each"}
+
+
+def guards(nodes: int, run_folder: str, attempt: int) -> list[str]:
+    """Return the command that starts a node guard on each node.
+
+    Args:
+        nodes: how many.
+        run_folder: the run.
+        attempt: the attempt's number.
+    """
+    program = [sys.executable, "-I", "-S", PROGRAM, "--node", run_folder, str(attempt)]
+    return [*_srun("none", nodes, 1), *program]
+
+
+def _srun(mpi: str, nodes: int, each: int) -> list[str]:
+    return [
+        "srun", f"--mpi={mpi}", f"--nodes={nodes}", f"--ntasks={nodes * each}",
+        f"--ntasks-per-node={each}", "--distribution=block",
+        "--kill-on-bad-exit=0", "--wait=0", "--input=none",
+    ]  # fmt: skip
+
+
+def launcher(kind: str, mpi: Mapping[str, Any], nodes: int, each: int) -> list[str]:
+    """Return the command that starts ranks, up to what is started.
+
+    Args:
+        kind: `srun:<plugin>` or `mpirun`.
+        mpi: the facts of the job's MPI.
+        nodes: how many nodes.
+        each: how many ranks on each.
+    """
+    if kind.startswith("srun:"):
+        return _srun(kind[5:], nodes, each)
+    count = str(nodes * each)
+    if mpi["family"] != "openmpi":
+        return [mpi["mpiexec"], "-bootstrap", "slurm", "-ppn", str(each), "-n", count]
+    place = f"ppr:{each}:node"
+    if int(mpi["version"].partition(".")[0]) >= 5:
+        options = ["--map-by", f"{place}:OVERSUBSCRIBE"]
+    else:
+        options = ["--map-by", place, "--oversubscribe"]
+    return [mpi["mpiexec"], *options, "--bind-to", "none", "-n", count]
+
+
+def candidates(wanted: str, mpi: Mapping[str, Any]) -> list[str]:
+    """Return what may start the ranks, the best first.
+
+    An MPI's own launcher surely speaks its language; srun's plugins were built for some.
+
+    Args:
+        wanted: the target's setting.
+        mpi: the facts of the job's MPI.
+    """
+    if wanted != "auto":
+        return [wanted]
+    return ["mpirun", "srun:pmix" if mpi["family"] == "openmpi" else "srun:pmi2"]
+
+
+def prove(
+    kinds: list[str],
+    mpi: Mapping[str, Any],
+    nodes: int,
+    python: str,
+    environment: dict[str, str],
+    result: str,
+) -> None:
+    """Try what may start ranks, and write the first that works; in a child of the supervisor.
+
+    Args:
+        kinds: what `candidates` returned.
+        mpi: the facts of the job's MPI.
+        nodes: how many nodes.
+        python: the job's interpreter.
+        environment: its variables.
+        result: path for `{"kind", "text"}`: the kind that works, or None, and a line for people.
+    """
+    import subprocess
+
+    own = environment.get("PYTHONPATH", "").split(":")
+    environment["PYTHONPATH"] = ":".join(path for path in own if not path.startswith(SOURCE))
+    tried: list[str] = []
+    for kind in kinds:
+        command = launcher(kind, mpi, nodes, 1)
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [*command, python, "-c", _PROOF, str(nodes)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        try:
+            said, _ = process.communicate(timeout=_PATIENCE)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            process.terminate()  # both end their ranks then
+            said, code = "", -1
+        seconds = time.monotonic() - began
+        if not code:
+            text = f"{kind} starts the ranks: proved with a rank on each node in {seconds:.1f} s"
+            jsonl.write_new(result, {"kind": kind, "text": "; ".join([*tried, text])})
+            return
+        lines = [line for line in said.splitlines() if line.strip()]
+        why = _ENDS.get(code) or (lines[-1] if lines else f"not within {_PATIENCE} s")
+        tried.append(f"{kind} does not work here ({why})")
+        print(f"{' '.join(command)}: exit {code}\n{said}", file=sys.stderr, flush=True)
+    jsonl.write_new(result, {"kind": None, "text": "; ".join(tried)})
+
+
+def surroundings(environment: dict[str, str]) -> None:
+    """Add to a launcher's variables what Slurm needs to be told."""
+    environment["SLURM_OVERLAP"] = "1"  # steps share the nodes; older ones do so anyway
+    if os.getuid() == 0:
+        for family in ("OMPI", "PRTE"):
+            environment[f"{family}_ALLOW_RUN_AS_ROOT"] = "1"
+            environment[f"{family}_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"

@@ -1,0 +1,193 @@
+"""The node guard: the ancestor of all that an attempt runs on one node of several.
+
+srun starts one on each node. Like guard and supervisor it is a pair: the keeper, which srun
+started, and the guard proper. Whichever dies, the other ends the whole tree of this node. Both
+end with the link to the supervisor, so nothing outlives the attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from rechain.record import events, host, jsonl
+from rechain.record.paths import RunPaths
+from rechain.supervisor import link, linux, tree
+from rechain.supervisor.linux import signal
+from rechain.supervisor.rank import guard_seated
+from rechain.supervisor.seat import Desk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+__all__ = ["guard_node"]
+
+# How often to see whether a newer attempt has taken over, in seconds.
+_LOOK = 5.0
+
+
+def guard_node(run_folder: str, number: str) -> NoReturn:
+    """Guard this node until the attempt has ended; never returns.
+
+    Args:
+        run_folder: the run.
+        number: the attempt's number.
+    """
+    run = RunPaths(run_folder)
+    name = os.uname().nodename
+    keeper = os.getpid()
+    linux.become_subreaper()
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the guard hears it, too, and says so
+    log = os.open(run.attempt(int(number)).node_log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    hosts = [os.environ.get(key, "") for key in ("SLURM_LAUNCH_NODE_IPADDR", "SLURM_SUBMIT_HOST")]
+    line = link.call(os.environ.pop(link.ADDRESS), list(filter(None, hosts)), name)
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor, stands_for in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, stands_for)
+    guard = os.fork()
+    if not guard:
+        try:
+            _Node(run, int(number), line).serve(keeper)
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    _, status = os.waitpid(guard, 0)
+    leftover = tree.end_descendants()
+    if status:
+        line.say("killed", leftover=leftover)
+        line.say("bye")
+    os._exit(0)
+
+
+class _Node:
+    """The guard proper.
+
+    Args:
+        run: the run.
+        number: the attempt's number.
+        line: the link to the supervisor.
+    """
+
+    def __init__(self, run: RunPaths, number: int, line: link.Line) -> None:
+        self._name = os.uname().nodename
+        self._run = run
+        self._attempt = run.attempt(number)
+        self._line = line
+        self._ranks: dict[int, int] = {}  # by the pid of its guard; -1 until that is known
+        self._said: set[tuple[int, str]] = set()
+        self._told = False
+        self._wakeup, wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def _on_term(self, *_: object) -> None:
+        self._told = True
+
+    def serve(self, keeper: int) -> None:
+        """Serve until the end.
+
+        Args:
+            keeper: this process's parent.
+        """
+        linux.become_subreaper()
+        linux.die_with_parent(signal.SIGTERM, keeper)
+        self._desk = Desk(f"{self._run.run_id}/{self._attempt.number}")
+        self._watch = events.Watch()
+        self._watch.add(self._attempt.ranks)
+        self._line.say("ready")
+        told = False
+        while True:
+            if os.getppid() != keeper:
+                tree.end_descendants()
+                self._line.say("killed")
+                self._line.say("bye")
+                return
+            if self._told and not told:
+                told = True
+                self._line.say("told")
+            while (seat := self._desk.take()) is not None:
+                self._start(seat)
+            self._report()
+            self._reap()
+            ending = any(self._obey(row["event"]) for row in self._line.hear())
+            superseded = self._run.numbers()[-1] != self._attempt.number
+            if ending or superseded or not self._line.keep():
+                break
+            pause = min(_LOOK, max(0.0, self._line.due - time.monotonic()))
+            watched = [self._wakeup, self._desk.fileno(), self._line.fileno()]
+            events.wait([*watched, self._watch.fileno()], pause)
+            self._watch.drain()
+            try:
+                os.read(self._wakeup, 4096)
+            except BlockingIOError:
+                pass
+        leftover = tree.end_descendants()
+        self._report()
+        self._line.say("bye", leftover=leftover)
+
+    def _start(self, seat: Any) -> None:
+        """Start the guard of a rank."""
+        me = os.getpid()
+        pid = os.fork()
+        if not pid:
+            try:
+                guard_seated(self._run, self._attempt, seat, me)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            os._exit(125)
+        self._ranks[pid] = -1
+        seat.leave()
+
+    def _obey(self, order: str) -> bool:
+        """Do what the supervisor says; return whether all must end."""
+        number = {"term": signal.SIGTERM, "stacks": signal.SIGUSR2}.get(order)
+        for guard, rank in self._ranks.items():
+            if order == "term":
+                self._kill(guard, number)
+            elif order == "stacks" and rank >= 0:
+                started = jsonl.read(self._attempt.rank(rank, "start"))
+                if host.is_alive(started):
+                    self._kill(started["pid"], number)
+        return order == "end"
+
+    def _kill(self, pid: int, number: int | None) -> None:
+        try:
+            os.kill(pid, number or 0)
+        except ProcessLookupError:
+            pass  # it has just ended
+
+    def _report(self) -> None:
+        """Say what is new of this node's ranks: it is this host that has written it."""
+        for name in sorted(os.listdir(self._attempt.ranks), reverse=True):  # start before end
+            if not name.endswith((".start.json", ".end.json")):
+                continue
+            rank, what, _ = name.split(".")
+            key = (int(rank), what)
+            if key in self._said:
+                continue
+            found = jsonl.read(f"{self._attempt.ranks}/{name}")
+            if what == "start" and found["node"] == self._name:
+                self._ranks[found["guard"]["pid"]] = key[0]
+            elif key[0] not in self._ranks.values():
+                continue  # another node's
+            self._said.add(key)
+            self._line.say(what, **found)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._report()  # it may have written its end since
+            rank = self._ranks.pop(pid, -1)
+            if rank >= 0 and (rank, "end") not in self._said:
+                self._line.say("lost", rank=rank)

@@ -1,0 +1,200 @@
+"""The seat: what srun or mpirun starts on a node in place of a rank.
+
+It hands what it was given (variables, open files, cores) to the guard of its node, which starts
+the rank as its own descendant: nothing that the rank starts can leave that tree, whoever started
+the seat. The seat passes SIGTERM on, and ends as the rank does.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import socket
+import struct
+
+from rechain.record import events, jsonl
+from rechain.supervisor.linux import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+__all__ = ["Desk", "Occupant", "sit"]
+
+# Where PMI-1 and PMI-2 clients are told the number of the descriptor to their server.
+_PMI = "PMI_FD"
+
+_HIGH = 512  # descriptors of ours stay above this while the rank's are put in place
+
+
+def _name(attempt_id: str) -> str:
+    """Return the name of a node's socket: abstract, so that nothing is left of it (unix(7))."""
+    run_id, _, number = attempt_id.rpartition("/")
+    unique = f"{run_id.rpartition('_')[2]}-{number}"
+    return f"\0rechain-{os.getuid()}-{unique}-{os.uname().nodename[:50]}"
+
+
+def _peer(connection: socket.socket) -> int:
+    """Return the user at the other side: anybody may use an abstract name."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("3i", data)[1])
+
+
+def sit(attempt_id: str) -> NoReturn:
+    """Have this node's guard start the rank that this process was started for; never returns.
+
+    Args:
+        attempt_id: the value of `RECHAIN_ATTEMPT`.
+    """
+    asked: list[int] = []
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(_name(attempt_id))
+        if _peer(connection) != os.getuid():
+            raise OSError("somebody else answers in its place")
+    except OSError as error:
+        os.write(2, f"rechain: no guard on node {os.uname().nodename}: {error}\n".encode())
+        os._exit(125)
+    descriptors = [0, 1, 2]
+    if _PMI in os.environ:
+        descriptors.append(int(os.environ[_PMI]))
+    text = jsonl.dumps(
+        {"environment": dict(os.environ), "cores": sorted(os.sched_getaffinity(0))}
+    ).encode()
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    connection.sendmsg([struct.pack("!I", len(text))], [rights])
+    connection.sendall(text)
+    for descriptor in descriptors[3:]:
+        os.close(descriptor)  # its end must be seen when the rank ends
+    passed_on = 0
+    while True:
+        if len(asked) > passed_on:
+            passed_on = len(asked)
+            try:
+                connection.send(b"T")
+            except OSError:
+                pass  # it has just ended
+        if connection.fileno() in events.wait([reader, connection.fileno()], None):
+            said = connection.recv(1)
+            os._exit(said[0] if said else 128 + signal.SIGKILL)
+        os.read(reader, 4096)
+
+
+class Occupant:
+    """A seat as the guard of its rank sees it.
+
+    Args:
+        connection: the connection to it.
+        request: what it handed over.
+        descriptors: the open files it handed over.
+    """
+
+    def __init__(
+        self, connection: socket.socket, request: dict[str, Any], descriptors: list[int]
+    ) -> None:
+        self._connection = connection
+        self.environment: dict[str, str] = request["environment"]
+        self._cores: list[int] = request["cores"]
+        self._descriptors = descriptors
+        self.gone = False
+
+    def move_in(self) -> None:
+        """Give this process, a fresh child, the seat's open files, and no others."""
+        targets = [0, 1, 2]
+        if len(self._descriptors) > 3:
+            targets.append(int(self.environment[_PMI]))
+        high = [fcntl.fcntl(d, fcntl.F_DUPFD, _HIGH) for d in self._descriptors]
+        mine = fcntl.fcntl(self._connection.fileno(), fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        self._connection = socket.socket(fileno=mine)
+        os.closerange(3, _HIGH)
+        for descriptor, target in zip(high, targets, strict=True):
+            os.dup2(descriptor, target)
+            os.close(descriptor)
+        self._connection.setblocking(False)
+        os.sched_setaffinity(0, self._cores)
+
+    def close_pmi(self) -> None:
+        """Close the way to MPI's server: it must see when the rank alone has ended."""
+        if len(self._descriptors) > 3:
+            os.close(int(self.environment[_PMI]))
+
+    def leave(self) -> None:
+        """Close in this process what was handed over: a child has it now."""
+        self._connection.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for `events.wait`; negative if the seat is gone."""
+        return -1 if self.gone else self._connection.fileno()
+
+    def terms(self) -> int:
+        """Return how often the seat has got SIGTERM since the last call."""
+        try:
+            said = self._connection.recv(64)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            said = b""
+        self.gone = self.gone or not said
+        return len(said)
+
+    def answer(self, code: int) -> None:
+        """Tell the seat what to exit with."""
+        try:
+            self._connection.send(bytes([code]))
+        except OSError:
+            pass  # nobody asks any more
+
+
+class Desk:
+    """Where a node's guard takes what the seats hand over.
+
+    Args:
+        attempt_id: the value of `RECHAIN_ATTEMPT`.
+
+    Raises:
+        OSError: another guard is there already.
+    """
+
+    def __init__(self, attempt_id: str) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(_name(attempt_id))
+        self._listener.listen(1024)
+        self._listener.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for `events.wait`."""
+        return self._listener.fileno()
+
+    def take(self) -> Occupant | None:
+        """Return the next seat, if there is one."""
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
+            return None
+        try:
+            if _peer(connection) != os.getuid():
+                raise OSError("another user's")
+            size = socket.CMSG_SPACE(4 * array.array("i").itemsize)
+            # A seat sends all at once; one that is killed in between closes its side.
+            head, ancillary, _, _ = connection.recvmsg(4, size)
+            descriptors = array.array("i")
+            for _, _, data in ancillary:
+                descriptors.frombytes(data)
+            (length,) = struct.unpack("!I", head)
+            text = b""
+            while len(text) < length:
+                more = connection.recv(length - len(text))
+                if not more:
+                    raise OSError("it ended")
+                text += more
+        except (OSError, struct.error):
+            connection.close()
+            return None
+        return Occupant(connection, jsonl.loads(text.decode()), list(descriptors))
