@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from rechain import Chainer, ComputeTarget, Experiment, Run, SlurmCompute, Workspace
+from rechain import AmlCompute, Chainer, ComputeTarget, Experiment, Run, SlurmCompute, Workspace
 from rechain.compute.slurm import SlurmTarget, queue
 from rechain.compute.slurm.settings import Settings, request
-from rechain.exceptions import ExperimentExecutionException
+from rechain.exceptions import ComputeTargetException, ExperimentExecutionException
 from rechain.record import jsonl
 from rechain.record.journal import fold
 from rechain.record.requests import ask_to_stop
@@ -25,7 +25,7 @@ from rechain.testing.runs import payload
 from rechain.testing.slurm import SlurmCluster
 from rechain.workspace.reconcile import reconcile
 
-pytestmark = pytest.mark.engines
+engines = pytest.mark.engines
 
 PATIENCE = 120  # seconds; only ends a test that hangs
 
@@ -52,6 +52,7 @@ def target(**settings: Any) -> SlurmTarget:
     return SlurmTarget("cluster", request(Settings(**settings).to_json()))
 
 
+@engines
 class TestSlurmTarget(TargetConformance):
     @pytest.fixture
     def target(self) -> SlurmTarget:
@@ -101,6 +102,7 @@ def ended(run: Any, job: dict[str, Any]) -> dict[str, Any]:
 # How a run ends.
 
 
+@engines
 def test_slurm_records_the_exit_code_of_the_script(start, cluster) -> None:
     run, _ = start("import sys; sys.exit(3)")
     wait_for_end(run, PATIENCE)
@@ -111,6 +113,7 @@ def test_slurm_records_the_exit_code_of_the_script(start, cluster) -> None:
     wait_for(code, "Slurm to note the exit code", PATIENCE)
 
 
+@engines
 def test_scancel_by_somebody_is_told_from_other_ends(start, cluster) -> None:
     run, job = start(WAITS)
     up(run)
@@ -120,6 +123,7 @@ def test_scancel_by_somebody_is_told_from_other_ends(start, cluster) -> None:
     assert fold(run).status == "Canceled"
 
 
+@engines
 def test_a_script_that_ends_itself_at_scancel_was_canceled_all_the_same(start, cluster) -> None:
     tidy = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
     run, job = start(tidy + WAITS)
@@ -129,6 +133,7 @@ def test_a_script_that_ends_itself_at_scancel_was_canceled_all_the_same(start, c
     assert (end["cause"], end["exit_code"]) == ("canceled", 5)
 
 
+@engines
 def test_a_run_that_slurm_ends_before_it_can_say_so(start, cluster) -> None:
     """SIGKILL to guard and supervisor at once: the scheduler's word counts."""
     run, job = start(WAITS)
@@ -137,6 +142,7 @@ def test_a_run_that_slurm_ends_before_it_can_say_so(start, cluster) -> None:
     assert ended(run, job)["cause"] in ("supervisor_lost", "canceled")
 
 
+@engines
 def test_cancel_takes_a_waiting_run_out_of_the_queue(start, cluster) -> None:
     run, job = start(WAITS, {"options": ["--hold"]})
     wait_for(lambda: reconcile(run, job).reason.startswith("job "), "it waits", PATIENCE)
@@ -149,12 +155,14 @@ def test_cancel_takes_a_waiting_run_out_of_the_queue(start, cluster) -> None:
     assert not os.path.exists(f"{run.work}/up")
 
 
+@engines
 def test_scancel_of_a_waiting_run(start, cluster) -> None:
     run, job = start(WAITS, {"options": ["--hold"]})
     cluster.run("scancel", number(run))
     assert ended(run, job)["message"] == "canceled in Slurm (scancel)"
 
 
+@engines
 def test_preempted_it_goes_on_as_the_next_attempt(start, cluster) -> None:
     low = {"partition": "low", "options": ["--exclusive"]}
     run, job = start(WAITS, low)
@@ -179,9 +187,20 @@ def test_preempted_it_goes_on_as_the_next_attempt(start, cluster) -> None:
     assert fold(run).attempts[1].attempt["slurm"]["restarts"] == 1
 
 
+@pytest.mark.matrix
+def test_the_time_limit_of_slurm_itself(start) -> None:
+    """Ours is exact and comes first; the cluster's own may be shorter. Slurm takes a minute."""
+    run, job = start(WAITS, {"options": ["--time=1"]})
+    up(run)
+    wait_for(lambda: fold(run).end, "Slurm to look at the clock", 300)
+    end = ended(run, job)
+    assert (end["cause"], end["message"]) == ("time_limit", "the time limit of its Slurm job")
+
+
 # Why it does not begin.
 
 
+@engines
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -196,6 +215,7 @@ def test_why_it_waits_is_said_in_words(start, options, said) -> None:
     assert seen.alive is True
 
 
+@engines
 def test_a_partition_that_is_not_there(start) -> None:
     from rechain.compute.target import StartError
 
@@ -203,6 +223,7 @@ def test_a_partition_that_is_not_there(start) -> None:
         start("pass", {"partition": "nowhere"})
 
 
+@engines
 def test_python_must_be_on_the_node(start) -> None:
     run, job = start("pass", {"python": "/nonexistent/python"})
     end = ended(run, job)
@@ -210,6 +231,7 @@ def test_python_must_be_on_the_node(start) -> None:
     assert "there is no Python at /nonexistent/python: name one that the nodes" in end["message"]
 
 
+@engines
 def test_a_python_that_is_too_old(start, tmp_path) -> None:
     old = tmp_path / "python"
     old.write_text("#!/bin/sh\nexit 1\n")
@@ -218,6 +240,7 @@ def test_a_python_that_is_too_old(start, tmp_path) -> None:
     assert "needs a Python 3.10 or newer" in ended(run, job)["message"]
 
 
+@engines
 def test_a_run_folder_that_the_node_does_not_see(start, tmp_path) -> None:
     run, job = start("pass", {"options": ["--begin=now+1hour"]})
     away = tmp_path / "away"
@@ -237,6 +260,7 @@ def test_a_run_folder_that_the_node_does_not_see(start, tmp_path) -> None:
     assert ended(run, job)["cause"] == "environment"
 
 
+@engines
 def test_the_prologue_comes_first_and_its_variables_arrive(start, tmp_path) -> None:
     prologue = tmp_path / "site's own.sh"
     prologue.write_text("module() { :; }\nexport LOADED='a b'\n")
@@ -245,6 +269,7 @@ def test_the_prologue_comes_first_and_its_variables_arrive(start, tmp_path) -> N
     assert Path(run.attempt(1).stdout(0)).read_text() == "a b\n"
 
 
+@engines
 def test_a_prologue_that_fails(start, tmp_path) -> None:
     prologue = tmp_path / "site.sh"
     prologue.write_text("echo no such module >&2; false\n")
@@ -257,6 +282,7 @@ def test_a_prologue_that_fails(start, tmp_path) -> None:
 # Variables.
 
 
+@engines
 def test_secrets_come_from_a_file_and_never_reach_slurm(
     start, tmp_path, cluster, monkeypatch
 ) -> None:
@@ -273,6 +299,7 @@ def test_secrets_come_from_a_file_and_never_reach_slurm(
     assert Path(run.attempt(1).stdout(0)).read_text() == "None\n"
 
 
+@engines
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [
@@ -297,6 +324,7 @@ def test_without_its_secrets_it_does_not_begin(start, tmp_path, text, mode, said
 # Slurm itself.
 
 
+@engines
 def test_a_restart_of_slurmctld_does_not_touch_a_run(start, cluster) -> None:
     run, job = start(WAITS)
     up(run)
@@ -315,6 +343,7 @@ def test_a_restart_of_slurmctld_does_not_touch_a_run(start, cluster) -> None:
     assert ended(run, job)["cause"] == "completed"
 
 
+@engines
 def test_many_readers_share_one_squeue(start, tmp_path, monkeypatch) -> None:
     run, _ = start("pass", {"options": ["--hold"]})
     calls = tmp_path / "calls"
@@ -342,6 +371,7 @@ def test_many_readers_share_one_squeue(start, tmp_path, monkeypatch) -> None:
     assert calls.read_text().count("x") <= first + 1
 
 
+@engines
 def test_found_by_its_name_when_its_number_was_never_recorded(start, tmp_path) -> None:
     run, job = start(WAITS)
     up(run)
@@ -376,6 +406,7 @@ def submitted(workspace: Workspace, compute_target: Any, script: str) -> Run:
     return Experiment(workspace, "x").submit(estimator)
 
 
+@engines
 def test_submitted_by_name_and_by_object(workspace) -> None:
     made = ComputeTarget.attach(workspace, "cluster", SlurmCompute.attach_configuration())
     assert isinstance(ComputeTarget(workspace, "cluster"), SlurmCompute)
@@ -389,6 +420,7 @@ def test_submitted_by_name_and_by_object(workspace) -> None:
         assert Path(run._paths.attempt(1).stdout(0)).read_text() == "b c\n"
 
 
+@engines
 def test_a_waiting_run_is_queued_and_can_be_canceled(workspace) -> None:
     asked = SlurmCompute.attach_configuration(options=["--hold"])
     ComputeTarget.attach(workspace, "cluster", asked)
@@ -399,6 +431,7 @@ def test_a_waiting_run_is_queued_and_can_be_canceled(workspace) -> None:
     assert run.get_status() == "Canceled"
 
 
+@engines
 def test_what_slurm_refuses_is_said_and_recorded(workspace) -> None:
     asked = SlurmCompute.attach_configuration(partition="nowhere")
     ComputeTarget.attach(workspace, "cluster", asked)
@@ -407,6 +440,7 @@ def test_what_slurm_refuses_is_said_and_recorded(workspace) -> None:
     assert next(workspace.get_runs()).get_status() == "Failed"
 
 
+@engines
 def test_what_slurm_will_never_start_is_said_as_such(start) -> None:
     nodes = {"nodes": 3, "processes_per_node": 1, "communicator": "Mpi"}
     run, job = start("pass", distribution=nodes)
@@ -420,6 +454,7 @@ def test_what_slurm_will_never_start_is_said_as_such(start) -> None:
 # Environments that Rechain provides.
 
 
+@engines
 @pytest.mark.parametrize("prepare", ["job", "here"])
 def test_an_environment_is_built_on_the_node_or_here(
     environments, workspace, tmp_path, prepare
@@ -442,6 +477,7 @@ def test_an_environment_is_built_on_the_node_or_here(
         assert not prepared
 
 
+@engines
 def test_what_cannot_be_built_here_is_said_before_anything_is_submitted(
     environments, workspace, cluster
 ) -> None:
@@ -456,3 +492,26 @@ def test_what_cannot_be_built_here_is_said_before_anything_is_submitted(
     with pytest.raises(ExperimentExecutionException, match="environment cannot be built here"):
         Experiment(workspace, "x").submit(estimator)
     assert cluster.run("squeue", "--noheader").strip() == ""
+
+
+@engines
+def test_a_cluster_that_an_old_script_makes_is_a_share_of_the_default_one(workspace) -> None:
+    sizes = {"tiny": {"cpus": 1, "memory": 0.1}}
+    asked = SlurmCompute.attach_configuration(default=True, vm_sizes=sizes)
+    ComputeTarget.attach(workspace, "cluster", asked)
+    configuration = AmlCompute.provisioning_configuration(vm_size="tiny", max_nodes=2)
+    made = ComputeTarget.create(workspace, "cpu-cluster", configuration)
+    made.wait_for_completion(show_output=True)
+    assert type(made) is AmlCompute
+    run = submitted(workspace, made, WAITS)
+    up(run._paths)
+    assert run._job["slurm"]["cpus"] == 1
+    assert made.get_status().node_state_counts["runningNodeCount"] == 1
+    assert [node["runId"] for node in made.list_nodes()] == [run.id]
+    assert [active.id for active in made.get_active_runs()] == [run.id]
+    let_go(run._paths)
+    assert run.wait_for_completion()["status"] == "Completed"
+    assert made.get_status().node_state_counts["idleNodeCount"] == 2
+    with pytest.raises(ComputeTargetException, match="the target does not know"):
+        other = AmlCompute.provisioning_configuration(vm_size="huge", max_nodes=1)
+        ComputeTarget.create(workspace, "other", other)

@@ -46,6 +46,8 @@ def command() -> None:
               help="Python of the nodes that runs Rechain. [default: this one]")  # fmt: skip
 @click.option("--sbatch-option", "options", multiple=True, metavar="OPTION",
               help="Further option of sbatch, such as --sbatch-option=--exclusive.")  # fmt: skip
+@click.option("--default", is_flag=True,
+              help="An AmlCompute made from now on is a share of this cluster.")  # fmt: skip
 def add(name: str, slurm: bool, vm_sizes: tuple[str, ...], **settings: Any) -> None:
     """Make a cluster known as NAME, or change what is known of it.
 
@@ -82,7 +84,7 @@ def show(name: str, as_json: bool) -> None:
         return
     rows = [("target", name), ("kind", found["type"])]
     for key, value in found.items():
-        if key in ("name", "type", "schema", "created") or value in (None, "", [], {}):
+        if key in ("name", "type", "schema", "created") or value in (None, False, "", [], {}):
             continue
         shown = key.replace("_", " ")
         if isinstance(value, dict):

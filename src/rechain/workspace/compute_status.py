@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from rechain.supervisor.turns import Ticket
 
-__all__ = ["AmlComputeStatus"]
+__all__ = ["AmlComputeStatus", "Share"]
+
+
+class Share(NamedTuple):
+    """What a run has or waits for on a pool that a cluster serves; as a ticket says it.
+
+    Attributes:
+        run_id: the run.
+        nodes: how many nodes it takes.
+        running: whether it has them.
+    """
+
+    run_id: str
+    nodes: int
+    running: bool
 
 
 class AmlComputeStatus:
@@ -29,7 +45,7 @@ class AmlComputeStatus:
         scale_settings: the numbers it was made with.
     """
 
-    def __init__(self, settings: dict[str, Any], tickets: list[Ticket]) -> None:
+    def __init__(self, settings: dict[str, Any], tickets: Sequence[Ticket | Share]) -> None:
         busy = sum(ticket.nodes for ticket in tickets if ticket.running)
         nodes = max(settings["max_nodes"], busy)
         self.vm_size: str = settings["vm_size"]

@@ -19,13 +19,16 @@ from rechain.exceptions import (
 )
 from rechain.planned import azures
 from rechain.record import jsonl
-from rechain.workspace.compute_status import AmlComputeStatus
-from rechain.workspace.target_files import absent, check_name, names, read, record
+from rechain.record.causes import TERMINAL
+from rechain.workspace.compute_status import AmlComputeStatus, Share
+from rechain.workspace.target_files import absent, check_name, default_cluster, names, read, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
+    from rechain.supervisor.turns import Ticket
     from rechain.workspace.run import Run
     from rechain.workspace.workspace import Workspace
 
@@ -82,6 +85,7 @@ class ComputeTarget(ABC):
         Args:
             workspace: where it will belong.
             name: its name. Pools of one name are one pool on this machine, whoever uses it.
+                Where a Slurm cluster is the workspace's default, it is a share of that.
             provisioning_configuration: what `AmlCompute.provisioning_configuration` returned.
 
         Raises:
@@ -95,7 +99,14 @@ class ComputeTarget(ABC):
                 "AmlCompute.provisioning_configuration(...) returns."
             )
         settings = provisioning_configuration.settings
-        if settings["vm_size"]:
+        on = default_cluster(workspace)
+        if on is not None:
+            from rechain.compute.slurm.settings import request
+
+            asked = {"vm_size": settings["vm_size"], "priority": settings["vm_priority"]}
+            request(read(workspace, on), **asked)
+            settings["on"] = on
+        elif settings["vm_size"]:
             settings["vm_size"] = sizes.find(settings["vm_size"]).name
         path = workspace._paths.compute_target(name)
         document = {"schema": 1, "type": "AmlCompute", "created": time.time(), **settings}
@@ -354,18 +365,13 @@ class AmlCompute(ComputeTarget):
 
     def get_status(self) -> AmlComputeStatus:
         """Return how many of its nodes are busy, and with what they were made."""
-        from rechain.supervisor import pool
-
-        tickets = pool.tickets(self.name)
-        return AmlComputeStatus(read(self.workspace, self.name), tickets)
+        return AmlComputeStatus(read(self.workspace, self.name), self._tickets())
 
     def list_nodes(self) -> list[dict[str, Any]]:
         """Return its busy nodes, each with the run that it works for."""
-        from rechain.supervisor import pool
-
         return [
             {"nodeId": f"{ticket.run_id}-{number}", "nodeState": "running", "runId": ticket.run_id}
-            for ticket in pool.tickets(self.name)
+            for ticket in self._tickets()
             if ticket.running
             for number in range(ticket.nodes)
         ]
@@ -388,11 +394,10 @@ class AmlCompute(ComputeTarget):
             properties: the same for properties.
             status: only runs of this status.
         """
-        from rechain.supervisor import pool
         from rechain.workspace.experiment import has_labels
 
         mine = {run.id: run for run in self.workspace.get_runs() if _on(run, self.name)}
-        for ticket in pool.tickets(self.name):
+        for ticket in self._tickets():
             run = mine.get(ticket.run_id)
             if (
                 run is not None
@@ -403,6 +408,21 @@ class AmlCompute(ComputeTarget):
             ):
                 yield run
 
+    def _tickets(self) -> Sequence[Ticket | Share]:
+        if not read(self.workspace, self.name).get("on"):
+            from rechain.supervisor import pool
+
+            return pool.tickets(self.name)
+        runs = [run for run in self.workspace.get_runs() if _on(run, self.name)]
+        found = [(run, run.status) for run in runs]
+        return [
+            Share(
+                run.id, run._job["distribution"]["nodes"], status not in ("Queued", "NotStarted")
+            )
+            for run, status in found
+            if status not in TERMINAL
+        ]
+
 
 class _Provisioning:
     """What a pool is to be made like."""
@@ -412,4 +432,6 @@ class _Provisioning:
 
 
 def _on(run: Run, name: str) -> bool:
+    if run._job.get("slurm"):
+        return bool(run._job["target"] == name)
     return (run._job.get("pool") or {}).get("name") == name

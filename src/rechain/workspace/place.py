@@ -37,6 +37,13 @@ def place_of(
             from rechain.compute.slurm.settings import request
 
             return {"slurm": request(settings, vm_size=vm_size, priority=vm_priority)}
+        if settings.get("on"):
+            from rechain.compute.slurm.settings import request
+
+            _check_count(target, settings, node_count)
+            cluster = read(workspace, settings["on"])
+            priority = vm_priority or settings["vm_priority"]
+            return {"slurm": request(cluster, vm_size=settings["vm_size"], priority=priority)}
     pool = pool_of(
         workspace, target, vm_size=vm_size, vm_priority=vm_priority, node_count=node_count
     )
@@ -79,11 +86,7 @@ def pool_of(
     else:
         name = _name(target)
         settings = read(workspace, name)
-    if node_count > settings["max_nodes"]:
-        raise TrainingException(
-            f"node_count is {node_count}, and the compute target {name!r} has "
-            f"{settings['max_nodes']} nodes (max_nodes)."
-        )
+    _check_count(name, settings, node_count)
     size = sizes.find(settings["vm_size"]) if settings["vm_size"] else None
     return {
         "name": name,
@@ -94,6 +97,14 @@ def pool_of(
         "memory_gib": size.memory_gib if size else None,
         "gpus": size.gpus if size else 0,
     }
+
+
+def _check_count(target: object, settings: dict[str, Any], node_count: int) -> None:
+    if node_count > settings["max_nodes"]:
+        raise TrainingException(
+            f"node_count is {node_count}, and the compute target {_name(target)!r} has "
+            f"{settings['max_nodes']} nodes (max_nodes)."
+        )
 
 
 def _name(target: object) -> str:

@@ -38,6 +38,7 @@ class SlurmCompute(ComputeTarget):
         secrets: str | os.PathLike[str] | None = None,
         python: str | os.PathLike[str] | None = None,
         options: Sequence[str] = (),
+        default: bool = False,
     ) -> Settings:
         """Describe a cluster, for `ComputeTarget.attach`; see `rechain.compute.slurm.settings`.
 
@@ -57,6 +58,7 @@ class SlurmCompute(ComputeTarget):
             secrets: a file of `NAME=VALUE` lines that only its owner can read.
             python: the Python that runs Rechain on the nodes.
             options: further options of sbatch.
+            default: whether an `AmlCompute` made from now on is a share of this cluster.
 
         Raises:
             ComputeTargetException: one of them cannot be used.
@@ -76,6 +78,7 @@ class SlurmCompute(ComputeTarget):
             secrets=secrets,
             python=python,
             options=options,
+            default=default,
         )
 
     def check(self, seconds: float = 300) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rechain.workspace.workspace import Workspace
 
-__all__ = ["absent", "check_name", "names", "read", "record"]
+__all__ = ["absent", "check_name", "default_cluster", "names", "read", "record"]
 
 _RESERVED = ("amlcompute", "local", "containerinstance")  # v1 keeps them for itself
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -79,6 +79,13 @@ def read(workspace: Workspace, name: str) -> dict[str, Any]:
             "it and make the target again."
         ) from error
     return settings
+
+
+def default_cluster(workspace: Workspace) -> str | None:
+    """Return the Slurm target that an `AmlCompute` is made on: the newest of those so marked."""
+    found = {name: read(workspace, name) for name in names(workspace)}
+    marked = [name for name, settings in found.items() if settings.get("default")]
+    return max(marked, key=lambda name: float(found[name]["created"]), default=None)
 
 
 def absent(workspace: Workspace, name: object) -> ComputeTargetException:

@@ -52,6 +52,7 @@ class Settings:
             variables from there.
         python: the Python that runs Rechain on the nodes; the submitter's if left out.
         options: further options of sbatch.
+        default: whether an `AmlCompute` made from now on is a share of this cluster.
 
     Raises:
         ComputeTargetException: one of them cannot be used; the message says which.
@@ -73,6 +74,7 @@ class Settings:
         secrets: str | os.PathLike[str] | None = None,
         python: str | os.PathLike[str] | None = None,
         options: Sequence[str] = (),
+        default: bool = False,
     ) -> None:
         words = {
             "partition": partition, "qos": qos, "account": account,
@@ -101,6 +103,7 @@ class Settings:
             "secrets": _file("secrets", secrets),
             "python": None if python is None else os.path.abspath(os.path.expanduser(python)),
             "options": [_option(option) for option in options],
+            "default": bool(default),
         }
         if vm_size:
             _facts(self._fields, vm_size)
