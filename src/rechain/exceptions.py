@@ -9,8 +9,10 @@ from __future__ import annotations
 # What is raised inside of a job too is defined there.
 from rechain.guest.rechain_guest.exceptions import (
     AzureMLException,
+    ModelPathNotFoundException,
     RunEnvironmentException,
     UserErrorException,
+    WebserviceException,
 )
 
 __all__ = [
@@ -65,10 +67,6 @@ class ModelNotFoundException(AzureMLException):
     """There is no such model."""
 
 
-class ModelPathNotFoundException(AzureMLException):
-    """A run has no such file to make a model of."""
-
-
 class ProjectSystemException(AzureMLException):
     """A project's folder or its configuration cannot be used."""
 
@@ -90,27 +88,6 @@ class SnapshotException(AzureMLException):
 
 class TrainingException(AzureMLException):
     """An estimator's parameters do not fit together, or its run cannot be submitted."""
-
-
-class WebserviceException(AzureMLException):
-    """A service for a model cannot be made or used, or there is no such model.
-
-    Attributes:
-        status_code: v1's HTTP status, or None.
-    """
-
-    def __init__(
-        self,
-        exception_message: str = "",
-        inner_exception: BaseException | None = None,
-        status_code: int | None = None,
-        logger: object = None,
-        **kwargs: object,
-    ) -> None:
-        if isinstance(inner_exception, int):  # v1's second argument is the status
-            inner_exception, status_code = None, inner_exception
-        super().__init__(exception_message, inner_exception)
-        self.status_code = status_code
 
 
 class WorkspaceException(AzureMLException):

@@ -196,6 +196,22 @@ with Run.get_context(allow_offline=True, used_for_context_manager=True):
     pass
 if not offline:
     assert run.status == "Running"
+run.description = "what for"
+assert run.description == "what for"
+model = run.register_model("kept", "outputs/text.txt", tags={"a": 1}) if not offline else None
+if not offline:
+    assert (model.id, model.tags, model.run_id) == ("kept:1", {"a": "1"}, run.id)
+    assert run.register_model(model_name="kept", model_path="outputs/text.txt").version == 2
+    refuses(AzureMLException, run.register_model, "kept", "gone")
+    refuses(AzureMLException, run.register_model, "a b", "outputs/text.txt")
+else:
+    run.register_model("kept", "outputs/text.txt")
+assert run.get_detailed_status() == {"status": run.get_status(), "details": None}
+assert run.portal_url == run.get_portal_url() and run.identity == run.id
+assert run.clean() == [] and run.start() is None and run.get_docs_url() is None
+run.get_snapshot_id()
+for asked in (run.get_all_logs, run.get_environment, run.submit_child):
+    refuses(UserErrorException, asked)
 run.complete()
 run.fail(ValueError("noted"))
 with warnings.catch_warnings():

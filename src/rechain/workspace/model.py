@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 
-from rechain.exceptions import ModelPathNotFoundException, WebserviceException
+from rechain.exceptions import WebserviceException
+from rechain.guest.rechain_guest import models as guest
 from rechain.planned import azures, unbuilt
 from rechain.record import jsonl
 from rechain.workspace import models
@@ -192,8 +193,9 @@ class Model:
                 for inside in found
                 if wanted is None or inside in wanted
             }
-        document = models.keep(
-            workspace, model_name, files, tags=tags, properties=properties,
+        workspace._make()
+        document = guest.keep(
+            workspace._paths.models, model_name, files, tags=tags, properties=properties,
             description=description, framework=model_framework,
             framework_version=model_framework_version,
         )  # fmt: skip
@@ -391,24 +393,10 @@ def register_of_run(run: Made, model_name: str, model_path: str | None, **descri
     """
     from rechain.workspace import files
 
-    wanted = (model_path or model_name).rstrip("/")
     listed = {file.name: file.paths[0] for file in files.listing(run._paths)}
-    base = os.path.basename(wanted)
-    if wanted in listed:
-        chosen = {base: listed[wanted]}
-    else:
-        chosen = {
-            f"{base}/{name[len(wanted) + 1 :]}": path
-            for name, path in listed.items()
-            if name.startswith(f"{wanted}/")
-        }
-    if not chosen:
-        raise ModelPathNotFoundException(
-            f"model_path is {wanted!r}, and the run {run.id} has no such file or folder. It has: "
-            f"{', '.join(listed) or 'none'}."
-        )
-    document = models.keep(
-        run.experiment.workspace, model_name, chosen, run_id=run.id,
+    chosen = guest.choose(listed, str(model_path or model_name), run.id)
+    document = guest.keep(
+        run.experiment.workspace._paths.models, model_name, chosen, run_id=run.id,
         experiment=run.experiment.name, **described,
     )  # fmt: skip
     return _made(run.experiment.workspace, document)

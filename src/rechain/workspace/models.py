@@ -1,16 +1,8 @@
-"""The files of models: `models/<name>/<version>/` holds `model.json` and `files/`.
-
-A version is made beside its place and renamed into it, so that it is there as a whole or not at
-all, and never changes but for its tags, properties and description.
-"""
+"""The files of models: where they are and what is said of them. The guest makes them."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import shutil
-import time
 
 from rechain.exceptions import WebserviceException
 from rechain.record import jsonl
@@ -24,67 +16,7 @@ if TYPE_CHECKING:
     Labels = dict[str, str]
     Wanted = list[Any] | dict[str, str] | None
 
-__all__ = ["as_text", "fits", "keep", "names", "path_of", "read", "versions"]
-
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}")
-
-
-def keep(
-    workspace: Workspace,
-    name: str,
-    files: dict[str, str],
-    *,
-    tags: Labels | None = None,
-    properties: Labels | None = None,
-    **fields: Any,
-) -> dict[str, Any]:
-    """Keep files as the next version of a model, and return its description.
-
-    Args:
-        workspace: where to.
-        name: the model's name.
-        files: their paths on this machine by their paths in the model.
-        tags: labels.
-        properties: labels that stay as they are.
-        **fields: more of the description.
-
-    Raises:
-        WebserviceException: the name cannot be one, or the files cannot be copied.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise WebserviceException(
-            f"model_name is {name!r}; it is made of letters, digits, '-', '.' and '_', begins "
-            "with a letter or digit, and has 255 characters at most."
-        )
-    workspace._make()
-    root = f"{workspace._paths.models}/{name}"
-    staged = f"{root}/.{os.urandom(4).hex()}"
-    document = {
-        "schema": 1, "name": name, "created": time.time(), "tags": as_text(tags or {}),
-        "properties": as_text(properties or {}),
-        **dict.fromkeys(("description", "framework", "framework_version", "run_id", "experiment")),
-        **fields,
-    }  # fmt: skip
-    try:
-        for inside, path in files.items():
-            target = f"{staged}/files/{inside}"
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(path, target)
-        while True:
-            document["version"] = max(versions(workspace, name), default=0) + 1
-            jsonl.write_atomic(f"{staged}/model.json", document)
-            try:
-                os.rename(staged, path_of(workspace, name, document["version"]))
-                break
-            except FileExistsError:
-                continue  # somebody else has taken this number meanwhile
-            except OSError as error:
-                if error.errno != errno.ENOTEMPTY:
-                    raise
-    except OSError as error:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise WebserviceException(f"the model {name!r} cannot be kept: {error}", error) from error
-    return document
+__all__ = ["as_text", "fits", "names", "path_of", "read", "versions"]
 
 
 def path_of(workspace: Workspace, name: str, version: int) -> str:
@@ -102,13 +34,10 @@ def names(workspace: Workspace) -> list[str]:
 
 def versions(workspace: Workspace, name: str) -> list[int]:
     """Return the versions of a model, oldest first."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return []
-    try:
-        found = os.listdir(f"{workspace._paths.models}/{name}")
-    except FileNotFoundError:
-        return []
-    return sorted(int(version) for version in found if version.isdigit())
+    from rechain.guest.rechain_guest import models
+
+    found: list[int] = models.versions(workspace._paths.models, name)
+    return found
 
 
 def read(workspace: Workspace, name: str, version: int) -> dict[str, Any] | None:

@@ -96,6 +96,10 @@ class _OfflineRun(Run):
         """Return the names under which files were uploaded."""
         return sorted(self._files)
 
+    def register_model(self, model_name, model_path=None, *args, **kwargs):
+        """Say that it was asked for: there is no workspace to keep a model in."""
+        print("Attempted to register model {} of {}".format(model_name, model_path or model_name))
+
     def get_portal_url(self):
         """Return nothing: there is no record."""
         return ""

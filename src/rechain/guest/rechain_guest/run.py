@@ -8,11 +8,12 @@ from .exceptions import RunEnvironmentException, UserErrorException
 from .experiment import Experiment, Workspace
 from .files import Files
 from .logs import Logs
+from .outside import Outside
 
 __all__ = ["Run", "get_run"]
 
 
-class Run(Logs, Files):
+class Run(Logs, Files, Outside):
     """A run, through its run folder.
 
     Args:
