@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -19,6 +20,14 @@ A100 = "1, GPU-bbbb, NVIDIA A100-SXM4-40GB, 535.104.05, 8.0"
 
 def found(driver, capability):
     return [{"uuid": "GPU-a", "name": "a card", "driver": driver, "capability": capability}]
+
+
+def children():
+    return {
+        pid
+        for thread in Path("/proc/self/task").iterdir()
+        for pid in (thread / "children").read_text().split()
+    }
 
 
 def test_a_fake_gpu_is_found(fake_gpu):
@@ -81,7 +90,9 @@ def test_a_fake_nvidia_smi_that_hangs(fake_gpu, tmp_path, monkeypatch):
     (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
     os.chmod(tmp_path / "bin" / "nvidia-smi", 0o755)
     monkeypatch.setattr(gpu, "_PATIENCE", 0.05)
+    before = children()
     assert gpu.look({}) == ([], "nvidia-smi finds none: no answer within 0.05 s")
+    assert children() == before
 
 
 def test_an_old_fake_nvidia_smi_that_does_not_know_capabilities(fake_gpu, tmp_path):

@@ -21,6 +21,7 @@ __all__ = ["VARIABLE", "look", "settled", "visible"]
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 _PATIENCE = 60.0  # seconds; the first call after a boot may take several
+_DYING = 10.0  # seconds
 _SIGKILL = 9  # `signal` takes as long to import as all of this
 
 # What is asked, the newest at the end: `compute_cap` came with the drivers of 2021, and who asks
@@ -142,7 +143,8 @@ def _run(program: str, *arguments: str) -> tuple[int, str]:
             continue
         os.close(reader)
         return os.waitpid(child, 0)[1], said.decode(errors="replace")
-    os.close(reader)
     os.kill(child, _SIGKILL)
-    os.waitpid(child, os.WNOHANG)  # it may hang in the driver, where no signal reaches it
+    if events.wait([reader], _DYING):  # else it hangs in the driver, where no signal reaches it
+        os.waitpid(child, 0)
+    os.close(reader)
     return _SIGKILL, f"no answer within {_PATIENCE:g} s"
