@@ -217,6 +217,9 @@ def test_check_says_in_words_what_a_cluster_is_like(rechain, lab, home) -> None:
     assert re.search(r"^ok    node        n\d: Python 3\.\d+\.\d+, glibc", said, re.MULTILINE)
     assert re.search(r"^ok    files       shared; at most [\d.]+ s", said, re.MULTILINE)
     assert re.search(r"^(ok  |FAIL)  packages    a node", said, re.MULTILINE)
+    assert re.search(
+        r"^ok    two nodes   two ranks on two nodes by (mpirun|srun)", said, re.MULTILINE
+    )
     assert answer.returncode == ("FAIL" in said)
     assert os.listdir(home / ".rechain" / "experiments") == []
 

@@ -15,12 +15,11 @@ from rechain.record import jsonl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from typing import Any
 
 __all__ = ["Finding", "check"]
 
-_RUN = '\nexec "$python" -I -S "$program" "$run"\n'
 _LOOK = 0.01  # between looks at the folder; it is what is measured
 _SLOW_FILES = 5.0  # seconds a file may take to be seen before that is worth a word
 _CLOCKS = 30.0  # seconds that clocks may differ
@@ -110,7 +109,14 @@ def _config(request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 class _Probe:
-    """A job that tries things out."""
+    """A job that tries things out.
+
+    Args:
+        name: the target's name.
+        request: what its jobs ask of the cluster.
+        place: the folder of the job.
+        seconds: how long it may wait in the queue.
+    """
 
     def __init__(self, name: str, request: Mapping[str, Any], place: str, seconds: float) -> None:
         self._request = request
@@ -119,25 +125,13 @@ class _Probe:
         self._name = f"rechain-{os.path.basename(place)}"
         self._target = name
         self._log = f"{place}/job.log"
-        self._number = ""
 
     def findings(self) -> Iterator[Finding]:
-        options = {"job-name": self._name, "output": self._log, "chdir": self._place, "time": 10}
-        options |= {"nodes": 1, "ntasks-per-node": 1, **place_options(self._request, 1)}
-        script = batch(
-            options,
-            self._place,
-            self._request,
-            probe.__file__,
-            _RUN,
-        )
+        """Yield what a job on one node finds, and then one on two."""
         begun = time.monotonic()
-        try:
-            said = call(["sbatch", "--parsable"], given=script)
-        except SlurmError as error:
-            yield Finding(False, "job", f"{error.message} (rechain target show {self._target})")
+        number = yield from self._submit(1, "")
+        if number is None:
             return
-        self._number = said.strip().splitlines()[-1].partition(";")[0]
         try:
             facts = yield from self._await("facts.json", "begin", self._seconds)
             if facts is None:
@@ -146,17 +140,68 @@ class _Probe:
             yield Finding(True, "start", f"{time.monotonic() - begun:.1f} s from sbatch to Python")
             yield from _of_node(facts, seen)
             found = yield from self._await("found.json", "end", 60.0 * (probe.ROUNDS + 2))
-            if found is not None:
-                yield from _of_files(found)
-                yield from self._of_index(found)
+            if found is None:
+                return
+            yield from _of_files(found)
+            yield from self._of_index(found)
         finally:
-            try:
-                call(["scancel", "--quiet", self._number])
-            except SlurmError:
-                pass
+            _cancel(number)
+        if facts["mpiexec"]:
+            yield from self._pair()
 
-    def _await(self, name: str, what: str, seconds: float) -> Any:
+    def _pair(self) -> Iterator[Finding]:
+        """Prove what starts ranks on two nodes, or say why that could not be tried."""
+        self._name += "-pair"
+        self._log = f"{self._place}/pair.log"
+        number = yield from self._submit(2, f" --pair {self._request['mpi']}", needed=False)
+        if number is None:
+            return
+        try:
+            found = yield from self._await("pair.json", "begin and end", self._seconds, False)
+        finally:
+            _cancel(number)
+        if found is None:
+            return
+        if not found["tried"]:
+            yield Finding(None, "two nodes", f"not tried: {found['mpi']}")
+            return
+        for tried in found["tried"]:
+            how = f"two ranks on two nodes by {tried['kind']}, {found['mpi']}"
+            words = f"in {tried['seconds']:.1f} s" if tried["works"] else f"no: {tried['why']}"
+            yield Finding(True if tried["works"] else None, "two nodes", f"{how}: {words}")
+        if not any(tried["works"] for tried in found["tried"]):
+            yield Finding(
+                False, "two nodes",
+                "nothing starts ranks that find each other: name another with --mpi, load an MPI "
+                "that was built for this Slurm in --prologue, or have one installed for the run "
+                "(rechain run --mpi mpich)",
+            )  # fmt: skip
+
+    def _submit(
+        self, nodes: int, arguments: str, needed: bool = True
+    ) -> Generator[Finding, None, str | None]:
+        options = {"job-name": self._name, "output": self._log, "chdir": self._place, "time": 10}
+        options |= {"nodes": nodes, "ntasks-per-node": 1, **place_options(self._request, 1)}
+        script = batch(
+            options, self._place, self._request, probe.__file__,
+            f'\nexec "$python" -I "$program" "$run"{arguments}\n',
+        )  # fmt: skip
+        try:
+            said = call(["sbatch", "--parsable"], given=script)
+        except SlurmError as error:
+            words = f"{error.message} (rechain target show {self._target})"
+            if needed:
+                yield Finding(False, "job", words)
+            else:
+                yield Finding(None, "two nodes", f"not tried: {error.message}")
+            return None
+        return said.strip().splitlines()[-1].partition(";")[0]
+
+    def _await(
+        self, name: str, what: str, seconds: float, needed: bool = True
+    ) -> Generator[Finding, None, Any]:
         """Return the job's document of that name, answering its files meanwhile."""
+        topic = "job" if needed else "two nodes"
         until = time.monotonic() + seconds
         answered: set[str] = set()
         asked = 0.0
@@ -178,7 +223,8 @@ class _Probe:
                     return None
             if time.monotonic() > until:
                 reason = in_words(job.reason) if job is not None else "Slurm does not list it"
-                yield Finding(False, "job", f"it did not {what} within {seconds:g} s: {reason}")
+                words = f"it did not {what} within {seconds:g} s: {reason}"
+                yield Finding(False if needed else None, topic, words)
                 return None
             time.sleep(_LOOK)
 
@@ -206,6 +252,13 @@ class _Probe:
                 f"a node cannot get packages: {found['index']}. Add the target again with "
                 "--prepare here",
             )  # fmt: skip
+
+
+def _cancel(number: str) -> None:
+    try:
+        call(["scancel", "--quiet", number])
+    except SlurmError:
+        pass  # it ends by itself
 
 
 def _of_node(facts: Mapping[str, Any], seen: float) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
-"""What `rechain target check` runs on a node: `python -I -S probe.py FOLDER`.
+"""What `rechain target check` runs on a node: `python -I probe.py FOLDER`.
 
 It writes what it finds into the folder, which the submitting machine watches; so the way the files
-take is the first thing that is tested.
+take is the first thing that is tested. `probe.py FOLDER --pair MPI` tries what may start ranks on
+several nodes, and `probe.py FOLDER --rank FAMILY LIBRARY COUNT` is one of them.
 """
 
 from __future__ import annotations
@@ -67,6 +68,82 @@ def _index() -> str:
     return "" if done.returncode == 0 else (lines[-1] if lines else "uv failed and said nothing")
 
 
+def _pair(folder: str, wanted: str) -> None:
+    """Try on all nodes of the job what may start ranks."""
+    sys.path.append(os.path.abspath(__file__).rpartition("/rechain/")[0])
+    from rechain.environment import mpi, store
+    from rechain.environment.errors import EnvironmentFailure
+    from rechain.supervisor import launchers
+
+    nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
+    mpiexec = shutil.which("mpiexec") or shutil.which("mpirun")
+    found: dict[str, object] = {"mpi": None, "tried": []}
+    try:
+        facts = mpi.ask(store.cache_root(), mpiexec) if mpiexec else None
+    except (EnvironmentFailure, OSError) as error:
+        found["mpi"] = str(getattr(error, "message", error))
+        facts = None
+    if facts is not None:
+        found["mpi"] = f"{mpi.NAMES[facts['family']]} {facts['version']}"
+        environment = {**os.environ}
+        launchers.surroundings(environment)
+        folder_of_library = facts["variables"].get("LD_LIBRARY_PATH", "")
+        library = os.path.join(folder_of_library, mpi.LIBRARIES[facts["family"]])
+        rank = [sys.executable, "-I", __file__, folder, "--rank", facts["family"], library]
+        found["tried"] = [
+            _try(
+                [*launchers.launcher(kind, facts, nodes, 1), *rank, str(nodes)], environment, kind
+            )
+            for kind in launchers.candidates(wanted, facts)
+        ]
+    _write(f"{folder}/pair.json", json.dumps(found))
+
+
+def _try(command: list[str], environment: dict[str, str], kind: str) -> dict[str, object]:
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        command, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, errors="replace",
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(timeout=_PATIENCE)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        why = lines[-1] if lines else f"it ended with {process.returncode}"
+    except subprocess.TimeoutExpired:
+        process.terminate()  # both end their ranks then
+        process.wait()
+        why = f"not within {_PATIENCE:g} s"
+    if process.returncode == _ALONE:
+        why = "as many worlds of one rank each"
+    seconds = time.monotonic() - begun
+    return {"kind": kind, "works": process.returncode == 0, "why": why, "seconds": seconds}
+
+
+_ALONE = 78
+
+
+def _rank(family: str, library: str, count: int) -> int:
+    """Add up ones with all other ranks, by MPI's C functions; return the exit code."""
+    import ctypes
+
+    mpi = ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+
+    def handle(symbol: str, number: int) -> object:
+        # Open MPI's are addresses of its own objects, MPICH's are numbers of its ABI.
+        if family == "openmpi":
+            return ctypes.byref(ctypes.c_char.in_dll(mpi, symbol))
+        return ctypes.c_int(number)
+
+    ones, total = ctypes.c_int(1), ctypes.c_int(0)
+    mpi.MPI_Init(None, None)
+    mpi.MPI_Allreduce(
+        ctypes.byref(ones), ctypes.byref(total), 1, handle("ompi_mpi_int", 0x4C000405),
+        handle("ompi_mpi_op_sum", 0x58000003), handle("ompi_mpi_comm_world", 0x44000000),
+    )  # fmt: skip
+    mpi.MPI_Finalize()
+    return 0 if total.value == count else _ALONE
+
+
 def _main(folder: str) -> None:
     _write(f"{folder}/facts.json", json.dumps(_facts()))
     found = {"round_trips": _round_trips(folder), "index": _index(), "time": time.time()}
@@ -74,4 +151,9 @@ def _main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    if "--rank" in sys.argv:
+        sys.exit(_rank(sys.argv[3], sys.argv[4], int(sys.argv[5])))
+    elif "--pair" in sys.argv:
+        _pair(sys.argv[1], sys.argv[3])
+    else:
+        _main(sys.argv[1])
