@@ -16,6 +16,7 @@ import pytest
 from rechain import AmlCompute, Chainer, ComputeTarget, Experiment, Run, SlurmCompute, Workspace
 from rechain.compute.slurm import SlurmTarget, queue
 from rechain.compute.slurm.settings import Settings, request
+from rechain.compute.target import StartError
 from rechain.exceptions import ComputeTargetException, ExperimentExecutionException
 from rechain.record import jsonl
 from rechain.record.journal import fold
@@ -217,8 +218,6 @@ def test_why_it_waits_is_said_in_words(start, options, said) -> None:
 
 @engines
 def test_a_partition_that_is_not_there(start) -> None:
-    from rechain.compute.target import StartError
-
     with pytest.raises(StartError, match="Invalid partition name specified"):
         start("pass", {"partition": "nowhere"})
 
@@ -303,22 +302,25 @@ def test_secrets_come_from_a_file_and_never_reach_slurm(
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [
-        (None, 0, "the target names no file of secrets"),
         ("A=b", 0o600, "has no MY_TOKEN"),
         ("MY_TOKEN=x", 0o644, "others can read the file of secrets"),
     ],
 )
 def test_without_its_secrets_it_does_not_begin(start, tmp_path, text, mode, said) -> None:
-    settings = {}
-    if text is not None:
-        file = tmp_path / "secrets"
-        file.write_text(text)
-        file.chmod(mode)
-        settings = {"secrets": str(file)}
-    run, job = start("pass", settings, secrets=["MY_TOKEN"])
+    file = tmp_path / "secrets"
+    file.write_text(text)
+    file.chmod(mode)
+    run, job = start("pass", {"secrets": str(file)}, secrets=["MY_TOKEN"])
     end = ended(run, job)
     assert end["cause"] == "environment"
     assert said in end["message"]
+
+
+@engines
+def test_without_a_file_of_secrets_nothing_is_submitted(start, cluster) -> None:
+    with pytest.raises(StartError, match="needs the secret MY_TOKEN, which Slurm must not keep"):
+        start("pass", secrets=["MY_TOKEN"])
+    assert cluster.run("squeue", "--noheader").strip() == ""
 
 
 # Slurm itself.

@@ -186,3 +186,21 @@ def test_with_a_fake_squeue_a_damaged_answer_is_asked_for_again(squeue, text) ->
     with open(f"{folder}/squeue.json", "w") as file:
         file.write(text)
     assert queue.look(1).jobs["x"].id == "1"
+
+
+def test_with_a_fake_sacct_a_job_that_squeue_has_forgotten(tmp_path, monkeypatch) -> None:
+    """Its line was recorded from Slurm 22.05.8 with slurmdbd."""
+    fake = tmp_path / "sacct"
+    fake.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n'
+        "echo '1|CANCELLED by 0|None|n1|2026-11-25T21:21:22|x_1700000000_01234567'\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = queue.accounted("1", "x_1700000000_01234567", 1700000000)
+    assert found is not None
+    assert (found.state, found.nodes, found.reason) == ("CANCELLED", "n1", "")
+    assert "--jobs=1" in (tmp_path / "asked").read_text()
+    assert queue.accounted(None, "y_1700000000_01234567", 1700000000) is None
+    fake.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    assert queue.accounted("1", "x_1700000000_01234567", 1700000000) is None

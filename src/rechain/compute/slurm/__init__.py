@@ -72,6 +72,11 @@ class SlurmTarget:
         if not os.path.exists(run.job):
             raise StartError(f"there is no run folder {run.root}")
         job = jsonl.read(run.job)
+        if job["secrets"] and not self._request["secrets"]:
+            raise StartError(
+                f"the run needs the secret {job['secrets'][0]}, which Slurm must not keep: name a "
+                "file that jobs read it from (rechain target add --secrets FILE)"
+            )
         if self._request["prepare"] == "here":
             from rechain.compute.slurm.prepare import prepare_here
 

@@ -56,7 +56,7 @@ class Job:
         self.id = id
         self.state = state
         self.reason = "" if reason == "None" else reason
-        self.nodes = nodes
+        self.nodes = "" if nodes == "None assigned" else nodes
         self.start = "" if start in ("N/A", "Unknown", "NONE") else start
         self.name = name
 
