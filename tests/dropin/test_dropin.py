@@ -29,7 +29,17 @@ NAMES = {
 COMPUTE = sorted({*NAMES["azureml.core.compute"]} - {"AmlCompute", "ComputeTarget"})
 # What exists by name only so far.
 PLANNED = {
-    "azureml.core": ["Image", "Webservice"],
+    "azureml.core": [
+        "Image", "LinkedService", "PrivateEndPoint", "PrivateEndPointConfig",
+        "SynapseWorkspaceLinkedServiceConfiguration", "Webservice",
+        "attach_legacy_compute_target", "diagnostic_log", "is_compute_target_prepared",
+        "prepare_compute_target", "remove_legacy_compute_target",
+    ],
+    "azureml.data": [
+        "DataType", "DatacacheStore", "HDFSOutputDatasetConfig", "LinkFileOutputDatasetConfig",
+        "LinkTabularOutputDatasetConfig", "TabularDataset",
+    ],
+    "azureml.data.dataset_factory": ["DataType", "TabularDatasetFactory"],
     "azureml.core.compute": COMPUTE,
     "azureml.core.image": ["ContainerImage", "Image"],
     "azureml.core.model": ["InferenceConfig"],

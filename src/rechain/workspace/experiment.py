@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     Experiments = list["Experiment"]
     Names = list[str]
 
-__all__ = ["Experiment", "has_labels", "is_name"]
+__all__ = ["Experiment", "ViewType", "has_labels", "is_name"]
+
+
+class ViewType:
+    """Which experiments `Experiment.list` returns."""
+
+    ActiveOnly = "ActiveOnly"
+    All = "All"
+    ArchivedOnly = "ArchivedOnly"
 
 
 class Experiment:
@@ -192,7 +200,11 @@ class Experiment:
         Raises:
             UserErrorException: `view_type` is none of these.
         """
-        views = {"ActiveOnly": (False,), "ArchivedOnly": (True,), "All": (False, True)}
+        views = {
+            ViewType.ActiveOnly: (False,),
+            ViewType.ArchivedOnly: (True,),
+            ViewType.All: (False, True),
+        }
         if view_type not in views:
             raise UserErrorException(
                 f"view_type is {view_type!r}; it must be one of {', '.join(views)}."

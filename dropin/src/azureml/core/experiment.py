@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from rechain.workspace import Experiment
+from rechain.workspace.experiment import ViewType
 
-__all__ = ["Experiment"]
+__all__ = ["Experiment", "ViewType"]
