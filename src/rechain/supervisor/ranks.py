@@ -158,7 +158,7 @@ class Ranks(Script):
         if lost and (aborted := self._aborted()):
             return aborted
         if own and not (lost and self._ended_by_mpiexec(status)):
-            return self._failure(own[0])
+            return self._first_failure(own)
         if len(self._ends) == self._count and not failures:
             return Outcome.completed()
         return self._launcher_failure(status)
@@ -193,6 +193,16 @@ class Ranks(Script):
         """
         codes = (signal.SIGKILL, 128 + signal.SIGKILL)
         return os.WIFEXITED(status) and os.WEXITSTATUS(status) not in codes and not self._asked
+
+    def _first_failure(self, ends: list[dict[str, Any]]) -> Outcome:
+        """Return the failure that the others followed.
+
+        A guard notes an end a moment after it, and another rank may be sooner to fail over it: MPI
+        tells it of its lost peer.
+        """
+        outcomes = [self._failure(end) for end in ends]
+        causes = (each for each in outcomes if not each.detail.startswith("mpi4py.MPI.Exception"))
+        return next(causes, outcomes[0])
 
     def _failure(self, end: dict[str, Any]) -> Outcome:
         rank = end["rank"]
