@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -250,3 +251,28 @@ def test_check_of_a_machine_without_slurm(rechain) -> None:
     answer = rechain("target", "check", "lab", env={**os.environ, "PATH": folder})
     assert answer.returncode == 1
     assert answer.stdout.startswith("FAIL  commands    there is no sbatch on PATH")
+
+
+@engines
+def test_one_squeue_serves_a_list_of_two_hundred_waiting_runs(
+    train, rechain, lab, home, tmp_path, monkeypatch
+) -> None:
+    from rechain import Chainer, Experiment, Workspace
+
+    rechain("target", "add", "held", "--slurm", "--sbatch-option=--hold")
+    estimator = Chainer(
+        "code", entry_script="train.py", compute_target="held", user_managed=True,
+        use_docker=False,
+    )  # fmt: skip
+    experiment = Experiment(Workspace.local(), "many")
+    for _ in range(200):
+        experiment.submit(estimator)
+    calls, counting = tmp_path / "calls", tmp_path / "counting" / "squeue"
+    counting.parent.mkdir()
+    counting.write_text(f'#!/bin/sh\necho x >> {calls}\nexec {shutil.which("squeue")} "$@"\n')
+    counting.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{counting.parent}:{os.environ['PATH']}")
+    listed = rechain("runs", "-n", "200", "--json")
+    assert [run["status"] for run in json.loads(listed.stdout)] == ["Queued"] * 200
+    # More than one only where the list itself takes longer than an answer is fresh.
+    assert calls.read_text().count("x") <= 20

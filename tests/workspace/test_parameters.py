@@ -145,7 +145,7 @@ def test_source_directory(submit, home) -> None:
 @effect(
     "compute_target",
     '`"local"`: this machine. An `AmlCompute`, or its name: nodes of that pool, in turn with all '
-    "others who use it.",
+    "others who use it. A `SlurmCompute`, or its name: that [cluster](slurm.md).",
 )
 def test_compute_target(submit, cluster) -> None:
     for target, nodes in (("local", None), ("cluster", 1), (cluster, 1)):
@@ -157,7 +157,7 @@ def test_compute_target(submit, cluster) -> None:
 @effect(
     "vm_size",
     "In place of `compute_target`: nodes of this size for this run alone. The script has that "
-    "many CPUs and that much memory.",
+    "many CPUs and that much memory. On a Slurm cluster: what the target says of this size.",
 )
 def test_vm_size(submit) -> None:
     script = "import os; print(len(os.sched_getaffinity(0)))"
