@@ -244,6 +244,12 @@ class _Probe:
     def _of_index(self, found: Mapping[str, Any]) -> Iterator[Finding]:
         if not found["index"]:
             yield Finding(True, "packages", "a node reaches the package index")
+        elif "No module named" in found["index"]:
+            yield Finding(
+                False, "packages",
+                f"{found['index']}: name a Python that has Rechain and what it requires with "
+                "--python",
+            )  # fmt: skip
         elif self._request["prepare"] == "here":
             yield Finding(None, "packages", "not from a node; but they are fetched here (prepare)")
         else:

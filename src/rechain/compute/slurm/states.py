@@ -36,13 +36,14 @@ class State:
 
 _LOST = "supervisor_lost"
 
-# The states of squeue(1), "JOB STATE CODES", and those that older and newer versions add.
+# The states of squeue(1), "JOB STATE CODES", and a flag that squeue shows in place of one. Of any
+# other word nothing is concluded.
 STATES: dict[str, State] = {
     **dict.fromkeys(
         (
             "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING",
             "COMPLETING", "STAGE_OUT", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT",
-            "RESV_DEL_HOLD", "POWER_UP_NODE", "EXPEDITING",
+            "RESV_DEL_HOLD", "POWER_UP_NODE",
         ),
         State(True),
     ),
@@ -54,8 +55,6 @@ STATES: dict[str, State] = {
     "OUT_OF_MEMORY": State(False, "out_of_memory", "Slurm ended the job for want of memory"),
     "NODE_FAIL": State(False, "lost_node", "Slurm lost {nodes}"),
     "BOOT_FAIL": State(False, "lost_node", "{nodes} could not be started"),
-    "LAUNCH_FAILED": State(False, "lost_node", "Slurm could not start the job on {nodes}"),
-    "RECONFIG_FAIL": State(False, "lost_node", "{nodes} could not be set up"),
     "PREEMPTED": State(False, "preempted", "Slurm ended the job for one that goes first"),
     "REVOKED": State(False, "canceled", "the job was taken over by another cluster"),
 }  # fmt: skip
