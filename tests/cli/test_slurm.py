@@ -16,6 +16,7 @@ import pytest
 from rechain.record.journal import fold
 from rechain.testing import wait_for
 from rechain.testing.slurm import SlurmCluster
+from tests.conftest import missing
 
 PATIENCE = 120  # seconds; only ends a test that hangs
 
@@ -144,7 +145,8 @@ def test_output_exit_code_and_cause_come_through(train, run, rechain, lab) -> No
     assert answer.returncode == 1
     assert answer.stdout == "out\n"
     assert "err\n" in answer.stderr
-    assert "user error (exit 1, KeyError at train.py:4)" in answer.stderr
+    assert "user error (exit 1, KeyError at train.py:4) after " in answer.stderr
+    assert " in the queue" in answer.stderr
     shown = rechain("show").stdout
     assert "nodes        lab · job " in shown
     assert " · on n" in shown
@@ -208,7 +210,14 @@ def test_the_submitter_may_die(train, start, rechain, lab, latest) -> None:
 
 @engines
 def test_check_says_in_words_what_a_cluster_is_like(rechain, lab, home) -> None:
-    answer = rechain("target", "check", "lab")
+    mpiexec = shutil.which("mpiexec.openmpi")
+    if mpiexec is None:
+        missing("mpiexec.openmpi")
+    (home / "bin").mkdir()
+    (home / "bin" / "mpiexec").symlink_to(mpiexec)
+    (home / "site.sh").write_text(f"export PATH='{home}/bin':$PATH\n")
+    rechain("target", "add", "lab", "--slurm", "--prologue", "site.sh")
+    answer = rechain("target", "check", "lab", timeout=300)
     said = answer.stdout
     assert re.search(r"^ok    commands    slurm", said, re.MULTILINE)
     assert re.search(r"^note  grace       when Slurm ends a job, .* 5 sec", said, re.MULTILINE)
@@ -216,7 +225,7 @@ def test_check_says_in_words_what_a_cluster_is_like(rechain, lab, home) -> None:
     assert re.search(r"^ok    partition   main: UP, 2 nodes", said, re.MULTILINE)
     assert re.search(r"^ok    start       [\d.]+ s from sbatch", said, re.MULTILINE)
     assert re.search(r"^ok    node        n\d: Python 3\.\d+\.\d+, glibc", said, re.MULTILINE)
-    assert re.search(r"^ok    files       shared; at most [\d.]+ s", said, re.MULTILINE)
+    assert re.search(r"^(ok  |note)  files       shared; at most [\d.]+ s", said, re.MULTILINE)
     assert re.search(r"^(ok  |FAIL)  packages    a node", said, re.MULTILINE)
     assert re.search(
         r"^ok    two nodes   two ranks on two nodes by (mpirun|srun)", said, re.MULTILINE

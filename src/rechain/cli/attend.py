@@ -92,7 +92,7 @@ class Attendant:
     def conclude(self) -> int:
         """Say how the run ended; return the exit code."""
         from rechain.record.causes import CAUSES
-        from rechain.workspace.details import describe, hint
+        from rechain.workspace.details import describe, hint, queued_seconds
 
         assert self.run is not None
         state = self.run._state()
@@ -106,6 +106,7 @@ class Attendant:
         if cause.code == "canceled" and self._signal:
             code = 128 + self._signal
         seconds = end["t"] - (state.last.started or end["t"])
+        queued = queued_seconds(self.run, state)
         if self._as_json:
             import json
 
@@ -118,6 +119,7 @@ class Attendant:
                 "hint": hint(end),
                 "exit_code": code,
                 "seconds": round(seconds, 3),
+                **({} if queued is None else {"queued_seconds": round(queued, 3)}),
                 "folder": self.run.folder,
                 "metrics": self.run.get_metrics(),
             }
@@ -128,7 +130,9 @@ class Attendant:
             for note in state.last.notes:
                 self.say(colored(f"note: {note}", "dim", err=True))
             color = {"Completed": "green", "Canceled": "yellow"}.get(state.status, "red")
-            self.say(f"{colored(describe(end), color, err=True)} after {duration(seconds)}")
+            waited = "" if queued is None else f", and {duration(queued)} in the queue"
+            took = f"after {duration(seconds)}{waited}"
+            self.say(f"{colored(describe(end), color, err=True)} {took}")
             if end.get("rank"):  # what rank 0 said stands above already
                 for line in end.get("tail") or ():
                     self.say(f"  [{end['rank']}] {printable(line)}")
