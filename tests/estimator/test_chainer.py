@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,20 @@ def test_the_default_version_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
     chainer()
     assert "framework_version is not given: 5.1.0" in caplog.text
+
+
+@pytest.mark.parametrize(("speaks_v1", "level"), [(True, "WARNING"), (False, "INFO")])
+def test_old_names_are_warned_of_where_v1s_modules_are_used(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, speaks_v1: bool, level: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setitem(sys.modules, "azureml", sys)
+    if not speaks_v1:
+        monkeypatch.delitem(sys.modules, "azureml")
+    chainer(framework_version="7.0.0", use_docker=False, distributed_training=Mpi(2))
+    told = {record.levelname for record in caplog.records if "for estimators" in record.message}
+    told |= {record.levelname for record in caplog.records if "is old" in record.message}
+    assert told == {level}
 
 
 def test_the_old_name_of_the_requirement_file(

@@ -25,8 +25,8 @@ class _DistributedTraining(ABC):
         from rechain.estimator import said
 
         name = type(self).__name__
-        text = f"{name} is what estimators take: a ScriptRunConfig takes a configuration object."
-        said.log("WARNING", "azureml.train._distributed_training", text)
+        text = f"{name} is for estimators: a ScriptRunConfig takes a configuration object instead."
+        said.old(text, "azureml.train._distributed_training")
 
     @classmethod
     def _of(cls, **values: int) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Given = dict[str, Any]
 
-__all__ = ["OF_FRAMEWORKS", "before", "log", "needs_version", "of_image", "of_replaced"]
+__all__ = ["OF_FRAMEWORKS", "before", "log", "needs_version", "of_image", "of_replaced", "old"]
 
 OF_FRAMEWORKS = "azureml.train.estimator._framework_base_estimator"
 _OF_ALL = "root"
@@ -36,6 +36,14 @@ def log(level: str, logger: str, text: str, *values: object) -> None:
         to.log(number, text, *(value() if callable(value) else value for value in values))
 
 
+def old(text: str, logger: str = _OF_ALL) -> None:
+    """Say that v1 has a newer name for something.
+
+    It warns those who speak v1, as v1 did. Who writes `from rechain import Chainer` has chosen.
+    """
+    log("WARNING" if "azureml" in sys.modules else "INFO", logger, text)
+
+
 def before(given: Given, framework: str | None) -> None:
     """Say what v1 says of an estimator's parameters before it checks that they fit together.
 
@@ -48,26 +56,24 @@ def before(given: Given, framework: str | None) -> None:
     for kind in ("conda_dependencies", "pip_requirements"):
         _of_old_name(given, f"{kind}_file")
     if given["process_count_per_node"] != 1:
-        _warn("process_count_per_node is an old name: distributed_training=Mpi(...) says it too.")
+        old("process_count_per_node is an old name: distributed_training=Mpi(...) says it too.")
         if not given["distributed_backend"]:
-            _warn(
+            old(
                 "process_count_per_node counts only beside distributed_backend, an old name too: "
                 "say it in distributed_training=Mpi(...)."
             )
     if not given["use_docker"]:
-        _warn("use_docker=False is old: environment_definition says it too.")
+        old("use_docker=False is old: environment_definition says it too.")
     if given["distributed_backend"]:
-        _warn("distributed_backend is an old name: distributed_training says the same and more.")
+        old("distributed_backend is an old name: distributed_training says the same and more.")
 
 
 def of_image(given: Given) -> None:
     """Say that the image has a newer name."""
     images = given["custom_docker_image"], given["custom_docker_base_image"]
     if images[1] and not images[0]:
-        log(
-            "WARNING", "azureml.train._estimator_helper",
-            "custom_docker_base_image is an old name: custom_docker_image says it too.",
-        )  # fmt: skip
+        text = "custom_docker_base_image is an old name: custom_docker_image says it too."
+        old(text, "azureml.train._estimator_helper")
 
 
 def needs_version(given: Given) -> bool:
@@ -99,7 +105,7 @@ def of_replaced(given: Given, framework: str, version: str) -> None:
     names = [base_name(item) for item in packages if base_name(item) in theirs]
     names = [name for name in names if name != "azureml-defaults"]  # which v1 adds to all
     if names:
-        text = "%s, named by you, replace those that come with the framework."
+        text = "Named by you, so taken in place of the framework's own: %s."
         log("WARNING", OF_FRAMEWORKS, text, ", ".join(names))
 
 
@@ -117,10 +123,7 @@ def _of_old_name(given: Given, name: str) -> None:
     if not given[f"{name}_path"]:
         return
     if given[name]:
-        _warn(f"{name} is read; {name}_path, its old name, is given too and is not.")
+        text = f"{name} is read; {name}_path, its old name, is given too and is not."
+        log("WARNING", _OF_ALL, text)
     else:
-        _warn(f"{name}_path is an old name of {name}.")
-
-
-def _warn(text: str) -> None:
-    log("WARNING", _OF_ALL, text)
+        old(f"{name}_path is an old name of {name}.")
