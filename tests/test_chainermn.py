@@ -18,7 +18,7 @@ from tests.conftest import interpreter, missing
 
 ROOT = Path(__file__).parents[1]
 
-VERSIONS = ("5.1.0", "7.0.0")
+VERSIONS = ("4.5.0", "5.1.0", "7.0.0")
 PYTHONS = {"3.6": "3.1.6", "3.11": "4.1.2"}  # with the mpi4py that there is for each
 # What `--mpi` is given, what that is for people, and how mpi4py calls it.
 MPIS = {

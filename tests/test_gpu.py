@@ -89,18 +89,18 @@ def test_a_fake_gpu_that_no_cupy_drives_ends_the_run_before_anything_is_built(
     source, environments, fake_gpu, monkeypatch
 ) -> None:
     fake_gpu(H100)
-    run = done(source, "7.0.0")
+    run = done(source, "4.5.0")
     end = last(run).end
     assert (end["cause"], end["message"]) == (
         "no_gpu",
-        "no CuPy for chainer 7.0.0 drives NVIDIA H100 80GB HBM3 (driver 535.104.05, compute "
+        "no CuPy for chainer 4.5.0 drives NVIDIA H100 80GB HBM3 (driver 535.104.05, compute "
         "capability 9.0)",
     )
     assert "RECHAIN_GPU=optional" in end["hint"]
     assert not Path(RunPaths(run.folder).lock).exists()
     assert run.get_status() == "Failed"
     monkeypatch.setenv("RECHAIN_GPU", "optional")
-    run = done(source, "7.0.0")
-    assert said(run) == "7.0.0 None"
+    run = done(source, "4.5.0")
+    assert said(run) == "4.5.0 None"
     lock = jsonl.read(RunPaths(run.folder).lock)
     assert any("the script runs without one" in note for note in lock["notes"])

@@ -73,7 +73,7 @@ VALUES: dict[str, list[Any]] = {
     "shm_size": ["8g", "512m", None, ""],
     "resume_from": [None, obj("DataPath", path="old/run"), "outputs", obj("object")],
     "max_run_duration_seconds": [60, 3600, None],
-    "framework_version": ["5.1.0", "7.0.0", "7.8.1", None, "9", "7", 7.0],
+    "framework_version": ["4.5.0", "5.1.0", "7.0.0", "7.8.1", None, "9", "7", 7.0],
     "_enable_optimized_mode": [True, False],
     "_disable_validation": [True, False],
     "_show_lint_warnings": [True, False],

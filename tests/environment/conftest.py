@@ -51,6 +51,7 @@ def tiny_recipe():
         framework="tiny",
         version="1.0",
         requires=("helper",),
+        with_mpi=(),
         cells=cells,
         owned={},
         build_constraints=(),

@@ -164,7 +164,13 @@ def test_the_environment_without_a_gpu_is_that_of_the_cpu():
 def test_a_python_is_taken_that_has_a_cupy_for_a_fake_gpu():
     recipe = recipes.load("chainer-5.1.0")
     h100 = found("535.104.05", "9.0")
-    assert cupy.cells_for(recipe, spec_for(h100), h100).pythons == "3.8, 3.9, 3.10 or 3.11"
+    assert cupy.cells_for(recipe, spec_for(h100), h100).pythons == (
+        "3.8, 3.9, 3.10, 3.11, 3.12 or 3.13"
+    )
+    patched = recipes.load("chainer-7.0.0")
+    assert cupy.cells_for(patched, spec_for(h100, recipe=patched.name), h100).pythons == (
+        "3.12 or 3.13"
+    )
     named = spec_for(h100, python="3.6")
     assert cupy.cells_for(recipe, named, h100) is recipe
     own = spec_for(h100, "cupy-cuda12x==13.6.0")
@@ -173,17 +179,17 @@ def test_a_python_is_taken_that_has_a_cupy_for_a_fake_gpu():
 
 
 def test_no_cupy_for_a_fake_gpu():
-    recipe = recipes.load("chainer-7.0.0")
+    recipe = recipes.load("chainer-4.5.0")
     h100 = found("535.104.05", "9.0")
     with pytest.raises(EnvironmentFailure) as caught:
         cupy.cells_for(recipe, spec_for(h100, recipe=recipe.name), h100)
     assert caught.value.cause == "no_gpu"
     assert caught.value.message == (
-        "no CuPy for chainer 7.0.0 drives a card (driver 535.104.05, compute capability 9.0)"
+        "no CuPy for chainer 4.5.0 drives a card (driver 535.104.05, compute capability 9.0)"
     )
     assert "RECHAIN_GPU=optional" in caught.value.hint
-    assert "cupy-cuda110: driver 450.36.06 or newer" in caught.value.detail
-    with pytest.raises(EnvironmentFailure, match=r"chainer 7\.0\.0 on Python 3\.9 drives"):
+    assert "cupy-cuda90: driver 384.81 or newer" in caught.value.detail
+    with pytest.raises(EnvironmentFailure, match=r"chainer 4\.5\.0 on Python 3\.9 drives"):
         cupy.pins(recipe.cell("3.9"), spec_for(h100, recipe=recipe.name), h100)
     optional = spec_for(h100, recipe=recipe.name, wanted="optional")
     assert cupy.cells_for(recipe, optional, h100) is recipe

@@ -109,8 +109,10 @@ def test_a_named_interpreter_is_taken_if_there_is_a_cell_for_it(cache, python):
     with pytest.raises(EnvironmentFailure, match="is not a 64-bit CPython that can be run"):
         interpreters.choose("/no/such/python", recipe, cache, False, print)
     newer = python("3.13").path
+    assert interpreters.choose(newer, recipe, cache, False, print)[0].path == newer
+    old = recipe._replace(cells=recipe.cells[:6])
     with pytest.raises(EnvironmentFailure, match=r"is Python 3\.13\.\d+; chainer 7\.0\.0 has"):
-        interpreters.choose(newer, recipe, cache, False, print)
+        interpreters.choose(newer, old, cache, False, print)
 
 
 def test_without_any_python_and_without_downloads_it_says_which_would_do(bare):
@@ -123,6 +125,27 @@ def test_without_any_python_and_without_downloads_it_says_which_would_do(bare):
     assert "pyenv install 3.6" in raised.value.hint
     assert "Downloading Python 3.8 failed" in raised.value.detail
     assert said[0].startswith("downloading Python 3.8")
+
+
+@pytest.fixture
+def newest(python):
+    return python("3.13").path
+
+
+def test_patches_are_the_last_resort_and_strict_takes_none(newest, bare):
+    (bare / "bin" / "python3").symlink_to(newest)
+    said = []
+    recipe = recipes.load("chainer-7.0.0")
+    cache = str(bare / "cache")
+    chosen, _ = interpreters.choose(None, recipe, cache, False, said.append)
+    assert chosen.version.startswith("3.13.")
+    assert said[0].startswith("downloading Python 3.8: none of 3.6, 3.7, 3.8, 3.9, 3.10, 3.11 is")
+    with pytest.raises(EnvironmentFailure, match=r"no Python for chainer 7\.0\.0 was found"):
+        interpreters.choose(None, recipe, cache, True, said.append)
+    # Where every cell needs patches, as with some GPUs, nothing is downloaded first.
+    patched = recipe._replace(cells=tuple(cell for cell in recipe.cells if cell.compat))
+    chosen, _ = interpreters.choose(None, patched, cache, False, pytest.fail)
+    assert chosen.version.startswith("3.13.")
 
 
 def test_facts_of_a_searched_interpreter_need_no_run(bare):

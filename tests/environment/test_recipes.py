@@ -8,11 +8,12 @@ pytestmark = pytest.mark.fast
 
 
 def test_names_are_in_the_order_of_versions():
-    assert recipes.names() == ["chainer-5.1.0", "chainer-7.0.0", "chainer-7.8.1"]
+    versions = ["4.5.0", "5.1.0", "5.4.0", "6.7.0", "7.0.0", "7.7.0", "7.8.1"]
+    assert recipes.names() == [f"chainer-{version}" for version in versions]
 
 
 def test_an_unknown_version_names_the_known_ones():
-    with pytest.raises(UserErrorException, match=r"chainer 6\.0\.0 .*5\.1\.0, 7\.0\.0, 7\.8\.1"):
+    with pytest.raises(UserErrorException, match=r"chainer 6\.0\.0 .*4\.5\.0, 5\.1\.0, .*7\.8\.1"):
         recipes.load("chainer-6.0.0")
 
 
@@ -35,4 +36,4 @@ def test_a_cell_is_found_by_minor_version():
     recipe = recipes.load("chainer-7.0.0")
     assert recipe.cell("3.10.13") is recipe.cell("3.10")
     assert recipe.cell("3.1") is None
-    assert recipe.pythons == "3.6, 3.7, 3.8, 3.9, 3.10 or 3.11"
+    assert recipe.pythons == "3.6, 3.7, 3.8, 3.9, 3.10, 3.11, 3.12 or 3.13"

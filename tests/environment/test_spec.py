@@ -68,7 +68,7 @@ def test_a_git_address_over_ssh_names_a_user_and_no_secret():
     assert "git+ssh://git@example.org/a.git@v1" in made["pip"][0]
 
 
-@pytest.mark.parametrize("python", ["3.13", "3.5", "2.7", "python3.8", ""])
+@pytest.mark.parametrize("python", ["3.14", "3.5", "2.7", "python3.8", ""])
 def test_a_python_without_a_cell_is_refused(python):
     with pytest.raises(UserErrorException, match=r"3\.6, 3\.7|neither a version"):
         spec(python=python)

@@ -158,7 +158,12 @@ def test_a_curated_environment(code, home) -> None:
 
 @pytest.mark.parametrize(
     ("requirement", "version"),
-    [("chainer", "7.8.1"), ("chainer<7.1,>=6", "7.0.0"), ("Chainer ~= 5.1", "5.1.0")],
+    [
+        ("chainer", "7.8.1"),
+        ("chainer<7.1,>=6", "7.0.0"),
+        ("Chainer ~= 5.1", "5.4.0"),
+        ("chainer<5", "4.5.0"),
+    ],
 )
 def test_a_chainer_without_a_version_is_chosen_and_that_is_said(
     code, requirement, version

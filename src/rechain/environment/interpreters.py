@@ -89,13 +89,12 @@ def choose(
     """
     if wanted is not None and os.sep in wanted:
         return _named(wanted, recipe, cache), []
-    minors = [cell.python for cell in recipe.cells]
+    here = found(cache)
     if wanted is not None:
         minors = [".".join(wanted.split(".")[:2])]
-    here = found(cache)
-    best = _best(here, minors, wanted)
-    if best is None:
-        best = _download(minors, cache, here, recipe, say)
+        best = _best(here, minors, wanted) or _download(minors, cache, here, recipe, say)
+    else:
+        best = _preferred(here, recipe, cache, strict, say)
     if wanted is None or wanted.count(".") < 2 or best.version == wanted:
         return best, []
     note = f"Python {best.version} is used: {wanted} is not on this machine"
@@ -148,6 +147,28 @@ def _best(here: list[Interpreter], minors: list[str], wanted: str | None) -> Int
         if same:  # the same choice every time: of equals the shortest path, then the alphabet
             return max(same, key=lambda one: (one.version == wanted, one.release, -len(one.path)))
     return None
+
+
+def _preferred(
+    here: list[Interpreter],
+    recipe: Recipe,
+    cache: str,
+    strict: bool,
+    say: Callable[[str], None],
+) -> Interpreter:
+    """Return a Python that the framework runs on as it is; one with patches if there is none."""
+    patched = [cell.python for cell in recipe.cells if cell.compat]
+    minors = [cell.python for cell in recipe.cells if not cell.compat] or patched
+    best = _best(here, minors, None)
+    if best is not None:
+        return best
+    try:
+        return _download(minors, cache, here, recipe, say)
+    except EnvironmentFailure:
+        best = None if strict else _best(here, patched, None)
+        if best is None:
+            raise
+        return best
 
 
 def _download(

@@ -42,8 +42,9 @@ def venv_spec(
         pip: requirements (PEP 508) beyond the recipe's; comments and blank lines are dropped,
             several for one package are merged.
         strict: whether to fail where something else than what was asked for would be taken.
-        mpi: what `mpi_setting` returned, for a script of several ranks. A requirement `mpi4py`
-            means an MPI even if it is left out: `$RECHAIN_MPI`, else `auto`.
+        mpi: what `mpi_setting` returned, for a script of several ranks. A requirement `mpi4py`,
+            or one of what the recipe has with an MPI only, means an MPI even if it is left out:
+            `$RECHAIN_MPI`, else `auto`.
         gpu: what `gpu_setting` returned, for a script that uses one.
 
     Returns:
@@ -64,7 +65,7 @@ def venv_spec(
         "pip": _merge(_wanted(loaded, pip, notes)),
         "strict": bool(strict),
     }
-    if mpi is None and any(re.match(r"mpi4py\b(?!-)", text) for text in spec["pip"]):
+    if mpi is None and any(_needs_mpi(loaded, text) for text in spec["pip"]):
         mpi = mpi_setting(os.environ.get("RECHAIN_MPI") or "auto", os.environ)
     content = {"content": loaded.document}
     if mpi is not None:
@@ -178,6 +179,13 @@ def _owned(recipe: recipes.Recipe, name: str) -> str | None:
     return next(
         (why for pattern, why in recipe.owned.items() if fnmatch.fnmatchcase(name, pattern)), None
     )
+
+
+def _needs_mpi(recipe: recipes.Recipe, text: str) -> bool:
+    from packaging.requirements import Requirement
+
+    names = {Requirement(one).name for one in recipe.with_mpi} | {"mpi4py"}
+    return Requirement(text).name in names
 
 
 def _parse(text: str) -> Requirement:

@@ -34,6 +34,8 @@ class Cell(NamedTuple):
         constraints: what must hold for every package, also for those the user adds.
         notes: what users of this cell should know.
         cupy: exact requirements of CuPy for various GPUs, the newest first.
+        compat: what has to be put back for it to run there, names of `rechain_guest.compat`;
+            empty where the framework runs as it is.
     """
 
     python: str
@@ -42,6 +44,7 @@ class Cell(NamedTuple):
     constraints: tuple[str, ...]
     notes: tuple[str, ...]
     cupy: tuple[str, ...] = ()
+    compat: tuple[str, ...] = ()
 
 
 class Recipe(NamedTuple):
@@ -52,6 +55,7 @@ class Recipe(NamedTuple):
         framework: such as `chainer`; empty, like its version, for none.
         version: such as `7.0.0`.
         requires: what the framework's own metadata requires.
+        with_mpi: exact requirements of what is installed too where there is an MPI.
         cells: by Python, the preferred first.
         owned: patterns of canonical package names that are never installed, with the reason.
         build_constraints: what must hold for the packages that sdists are built with.
@@ -64,6 +68,7 @@ class Recipe(NamedTuple):
     framework: str
     version: str
     requires: tuple[str, ...]
+    with_mpi: tuple[str, ...]
     cells: tuple[Cell, ...]
     owned: dict[str, str]
     build_constraints: tuple[str, ...]
@@ -114,6 +119,7 @@ def load(name: str) -> Recipe:
         framework=document["framework"],
         version=document["version"],
         requires=tuple(document["requires"]),
+        with_mpi=tuple(document.get("with_mpi", ())),
         cells=tuple(
             Cell(
                 python=cell["python"],
@@ -122,6 +128,7 @@ def load(name: str) -> Recipe:
                 constraints=tuple(cell["constraints"]),
                 notes=tuple(cell.get("notes", ())),
                 cupy=tuple(cell.get("cupy", ())),
+                compat=tuple(cell.get("compat", ())),
             )
             for cell in document["cell"]
         ),

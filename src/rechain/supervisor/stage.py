@@ -176,14 +176,22 @@ class Stage:
         if not self.ready:
             raise EnvironmentNotReady("it was built, and is not there any more")
 
-    def write_lock(self) -> None:
-        """Record what the environment resolved to."""
+    def write_lock(self) -> list[str]:
+        """Record what the environment resolved to; return what to tell of it."""
         assert self._found is not None
         lock = self._found["lock"]
+        notes = []
+        if "compat" in lock:
+            framework, python = lock["recipe"].replace("-", " "), lock["interpreter"]["version"]
+            notes.append(
+                f"{framework} is older than Python {python}: it runs with patches of "
+                f"{', '.join(lock['compat'])}, which put back what is gone"
+            )
         if self._gpus is not None:
             wanted = self._job["environment"]["gpu"]["wanted"]
             lock = {**lock, "gpu": {"wanted": wanted, "found": self._gpus}}
         jsonl.write_atomic(self._run.lock, lock)
+        return notes
 
     def start_resuming(self) -> None:
         """Become the process that finds out how the script goes on; called in a fresh child."""
@@ -235,7 +243,11 @@ class Stage:
         stall = job["limits"].get("stall_seconds")
         if stall:
             environment["RECHAIN_STALL"] = str(stall)
-        if stall or job["distribution"]["communicator"] != "None":
+        environment.pop("RECHAIN_COMPAT", None)  # of another run, whose script submitted this one
+        compat = self._found["lock"].get("compat")
+        if compat:
+            environment["RECHAIN_COMPAT"] = " ".join(compat)
+        if stall or compat or job["distribution"]["communicator"] != "None":
             path = f"{_HOOKS}:{path}"
         environment["PYTHONPATH"] = path
         environment.setdefault("PYTHONUNBUFFERED", "1")

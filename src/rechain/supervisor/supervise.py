@@ -154,7 +154,8 @@ class Supervisor:
                 if self.stopping:
                     return self._stopped(None)
                 stage.read_result(status)
-            stage.write_lock()
+            for note in stage.write_lock():
+                self.journal.write("note", text=note)
         except EnvironmentNotReady as error:
             outcome = Outcome(error.cause, error.message)
             outcome.detail = error.detail

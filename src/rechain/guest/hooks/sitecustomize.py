@@ -1,4 +1,4 @@
-"""What Rechain adds to a rank under MPI, and to a script with a stall watchdog.
+"""What Rechain adds to a rank under MPI, to a script with a stall watchdog, and to an old Chainer.
 
 Python imports a module of this name at its start. The one that would have been imported without
 us is imported first. Nothing here may change what the script does as long as all goes well, or
@@ -10,6 +10,7 @@ raise in any case: a script must not fail because it is watched.
   it leaves.
 - Ranks on different virtual nodes of this machine have different processor names.
 - Chainer's reports of other ranks than 0 are noted as such.
+- What Python and NumPy have dropped is put back, where the recipe says so: `rechain_guest.compat`.
 - On SIGUSR2 the stacks of all threads go to stderr, if a stall watchdog asked for it.
 """
 
@@ -265,15 +266,19 @@ def _install():
         import signal
 
         faulthandler.register(signal.SIGUSR2, all_threads=True, chain=False)
-    if os.environ.get("RECHAIN_RANK_GUARD") != str(os.getppid()):
-        return  # not a rank itself, but a program that it started
-    _leave_on_exceptions()
-    _leave_on_exit_codes()
-    functions = {
-        "mpi4py.MPI": _guarded(_after_mpi),
-        "chainer.training.extensions.log_report": _guarded(_note_reports),
-    }
-    sys.meta_path.insert(0, _AfterImport(functions))
+    functions = {}
+    if os.environ.get("RECHAIN_COMPAT"):
+        from rechain_guest import compat
+
+        functions.update(compat.after_import(os.environ["RECHAIN_COMPAT"].split()))
+    # Else it is not a rank itself, but a program that one started.
+    if os.environ.get("RECHAIN_RANK_GUARD") == str(os.getppid()):
+        _leave_on_exceptions()
+        _leave_on_exit_codes()
+        functions["mpi4py.MPI"] = _guarded(_after_mpi)
+        functions["chainer.training.extensions.log_report"] = _guarded(_note_reports)
+    if functions:
+        sys.meta_path.insert(0, _AfterImport(functions))
 
 
 def _guarded(function):
