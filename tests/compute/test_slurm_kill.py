@@ -20,10 +20,9 @@ from rechain.supervisor import tree
 from rechain.testing import wait_for
 from rechain.testing.slurm import SlurmCluster
 from rechain.workspace.reconcile import reconcile
-from tests.compute.test_slurm_nodes import submit
+from tests.compute.test_slurm_nodes import PATIENCE, cmdline, submit
 from tests.supervisor import test_kill_matrix as matrix
 
-PATIENCE = 120  # seconds; only ends a test that hangs
 WAYS = (("mpich", "mpirun"), ("openmpi", "mpirun"), ("openmpi", "srun:pmix"))
 
 # Who gets SIGKILL, and what is recorded then.
@@ -85,13 +84,6 @@ class Attempt(matrix.Attempt):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{fold(self.run).end}\n{self._slurm.logs()}") from None
         return state
-
-
-def cmdline(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def reconciled(attempt: Attempt) -> object:

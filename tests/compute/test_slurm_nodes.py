@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 
 from rechain.compute.slurm import SlurmTarget
 from rechain.compute.slurm.settings import Settings, request
+from rechain.guest.rechain_guest.lines import read_metrics
+from rechain.record.journal import fold
 from rechain.record.paths import RunPaths
 from rechain.testing import make_run, processes_of, wait_for, wait_for_end
 from rechain.testing.runs import payload
@@ -26,6 +30,17 @@ print(world.rank, world.size, world.allreduce(1), os.uname().nodename,
 """
 
 
+PATIENCE = 120  # seconds; only ends a test that hangs
+
+
+def cmdline(pid: int) -> bytes:
+    """Return the command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def submit(
     workspace: Path, family: str, script: str, mpi: str = "auto", each: int = 2, **settings: Any
 ) -> RunPaths:
@@ -40,6 +55,7 @@ def submit(
         environment={"mpi": {"wanted": launcher, "mpiexec": launcher}},
         distribution={"nodes": 2, "processes_per_node": each, "communicator": "Mpi"},
         slurm=asked,
+        heartbeat_seconds=settings.pop("beat", 30),
         variables={**MPI_VARIABLES, **settings.pop("variables", {})},
         **settings,
     )
@@ -76,3 +92,95 @@ def test_two_ranks_on_each_of_two_nodes(
     wait_for(lambda: not processes_of(run), "no process is left on any node")
     if mpi == "auto":
         assert "mpirun starts the ranks: proved" in state.last.notes[-1]
+
+
+# When one side is not heard any more.
+
+BEAT = 3.0  # seconds: long enough for a busy machine
+WAITS = "import os, time\nopen('up' + os.environ['RECHAIN_RANK'], 'w')\ntime.sleep(1000)"
+
+
+def waiting(tmp_path: Path, **settings: Any) -> RunPaths:
+    run = submit(tmp_path, "openmpi", WAITS, "mpirun", beat=BEAT, **settings)
+    for rank in range(4):
+        wait_for(lambda rank=rank: os.path.exists(f"{run.work}/up{rank}"), "it is up", PATIENCE)
+    wait_for(lambda: len(fold(run).last.ranks) == 4, "its ranks are recorded", PATIENCE)
+    return run
+
+
+def ranks_on(slurm: SlurmCluster, node: str) -> list[int]:
+    """Return what a script left running on a node: its own processes, not those around it."""
+    return [pid for pid in slurm.processes(node) if b"script.py" in cmdline(pid).split(b"\0")]
+
+
+@pytest.mark.engines
+def test_a_node_that_falls_silent_is_lost_and_named(slurm: SlurmCluster, tmp_path: Path) -> None:
+    run = waiting(tmp_path)
+    mark = f"--node\0{run.root}\0".encode()
+    for pid in slurm.processes("n2"):
+        if mark in cmdline(pid):
+            os.kill(pid, signal.SIGSTOP)
+    end = wait_for(lambda: fold(run).attempts[0].end, "the end of the attempt", PATIENCE)
+    assert end["cause"] == "lost_node"
+    assert end["message"] == "node n2: there was no sign of life from it for 9 s"
+    assert end["requeue"]
+    # Slurm, which has not missed the node, is told; it ends what is there.
+    wait_for(lambda: not processes_of(run), "no process is left on any node", PATIENCE)
+
+
+@pytest.mark.engines
+def test_without_the_supervisor_a_node_ends_its_ranks(slurm: SlurmCluster, tmp_path: Path) -> None:
+    run = waiting(tmp_path)
+    supervisor = slurm.pid_of("n1", fold(run).last.attempt["supervisor"]["pid"])
+    os.kill(supervisor, signal.SIGSTOP)
+    for node in slurm.nodes:
+        wait_for(lambda node=node: not ranks_on(slurm, node), f"{node} is empty", PATIENCE)
+    os.kill(supervisor, signal.SIGCONT)
+    end = wait_for(lambda: fold(run).attempts[0].end, "the end of the attempt", PATIENCE)
+    assert end["cause"] == "lost_node"
+    assert end["message"].endswith("there was no sign of life from the supervisor on it")
+    wait_for(lambda: not processes_of(run), "no process is left on any node", PATIENCE)
+
+
+COMES_BACK = """
+import os, time
+from azureml.core.run import Run
+attempt = os.environ["RECHAIN_ATTEMPT"].rpartition("/")[2]
+open("up" + attempt, "w").close()
+while not os.path.exists("go" + attempt):
+    time.sleep(0.01)
+Run.get_context().log("x", int(attempt), step=1)
+"""
+
+
+@pytest.mark.engines
+def test_a_superseded_attempt_that_comes_back_writes_nothing_that_counts(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    """Its node was cut off, and Slurm has started the run on another one."""
+    asked = request(Settings(store=cache()).to_json())
+    run, job = make_run(tmp_path, COMES_BACK, target="cluster", slurm=asked)
+    target = SlurmTarget("cluster", asked)
+    number = target.start(target.plan(run, job), run, payload(job, cache()))["job"]
+    wait_for(lambda: os.path.exists(f"{run.work}/up1"), "it is up", PATIENCE)
+    lost = fold(run).last.attempt["host"]["name"]
+    frozen = [pid for pid in slurm.processes(lost) if pid in processes_of(run)]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    slurm.cut_off(lost)
+    try:
+        wait_for(lambda: slurm.job(number)["Restarts"] == "1", "it is requeued", PATIENCE)
+        slurm.start_now(number)
+        wait_for(lambda: os.path.exists(f"{run.work}/up2"), "it is up again", PATIENCE)
+        for attempt in (1, 2):
+            Path(f"{run.work}/go{attempt}").touch()
+        state = wait_for_end(run, PATIENCE)
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: not processes_of(run), "the first attempt has ended by itself", PATIENCE)
+    finally:
+        slurm.rejoin(lost)
+    assert state.last.number == 2
+    assert state.attempts[0].end["message"].startswith(f"Slurm lost node {lost}")
+    assert fold(run).status == state.status == "Completed"
+    assert read_metrics(run.root)["x"] == 2

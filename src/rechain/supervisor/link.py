@@ -159,6 +159,8 @@ class Hub:
             for row in line.hear():
                 if row["event"] == "bye":
                     self.done.add(name)
+                    if "why" in row:  # nobody told it to go
+                        self.lost[name] = row["why"]
                 rows.append({**row, "node": name})
             if name in self.done:
                 line.close()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["guard_node"]
 
+_DEAF = "there was no sign of life from the supervisor on it"
+
 # How often to see whether a newer attempt has taken over, in seconds.
 _LOOK = 5.0
 
@@ -129,7 +131,8 @@ class _Node:
                 pass
         leftover = tree.end_descendants()
         self._report()
-        self._line.say("bye", leftover=leftover)
+        why = "a newer attempt has taken over" if superseded else _DEAF
+        self._line.say("bye", leftover=leftover, **({} if ending else {"why": why}))
 
     def _start(self, seat: Any) -> None:
         """Start the guard of a rank."""

@@ -107,7 +107,7 @@ class NodeRanks(Ranks):
             said = tail(self._attempt.mpi_log)
             self._not_up = said[-1] if said else "srun ended"
         elif time.monotonic() >= self._until:
-            self._not_up = f"{len(self._hub.nodes)} of {self._nodes} are up"
+            self._not_up = f"only {', '.join(sorted(self._hub.nodes)) or 'none'} called"
         return bool(self._not_up)
 
     def _start_guards(self) -> None:
@@ -148,7 +148,7 @@ class NodeRanks(Ranks):
     def start(self, refusal: int) -> None:
         """Become what starts the ranks; called in a fresh child."""
         if self._not_up:
-            os.write(refusal, f"the nodes' guards are not up: {self._not_up}".encode())
+            os.write(refusal, self._not_up.encode())
             return
         super().start(refusal)
 
@@ -260,6 +260,11 @@ class NodeRanks(Ranks):
         for node, why in self._hub.lost.items():
             outcome = Outcome("lost_node", f"node {node}: {why}")
             outcome.tail = tail(self._attempt.node_log(node))
+            return outcome
+        if self._not_up:
+            # Slurm gives nodes that it has not missed yet, most likely.
+            outcome = Outcome("lost_node", f"not all nodes came up: {self._not_up}")
+            outcome.tail = tail(self._attempt.mpi_log)
             return outcome
         return super().outcome(status, refused)
 

@@ -13,7 +13,7 @@ import sys
 from rechain.environment import store
 from rechain.record import jsonl
 from rechain.record.causes import CAUSES
-from rechain.record.journal import fold_attempt
+from rechain.record.journal import end_event, fold, fold_attempt
 from rechain.record.paths import RunPaths
 
 TYPE_CHECKING = False
@@ -31,8 +31,14 @@ _CANCELED = " CANCELLED AT "
 _WHY = (
     ("DUE TO PREEMPTION", "preempted", "Slurm needed its nodes for another job"),
     ("DUE TO TIME LIMIT", "time_limit", "the time limit of its Slurm job"),
+    ("DUE TO JOB REQUEUE", "preempted", "somebody had its Slurm job requeued"),
     ("FAILURE", "lost_node", "Slurm lost a node of the job"),
 )
+
+# So often a run goes on after it was preempted or lost a node.
+_RETRIES = 3
+
+_PATIENCE = 60  # seconds for one of Slurm's commands
 
 
 class Slurm:
@@ -43,6 +49,7 @@ class Slurm:
     """
 
     def __init__(self, run: RunPaths) -> None:
+        self._run = run
         self._id = os.environ.get("SLURM_JOB_ID", "")
         self._log = run.slurm_log(self._id)
         self._offset = _size(self._log)
@@ -69,10 +76,65 @@ class Slurm:
             if _MARK not in line or _CANCELED not in line:
                 continue
             for words, cause, message in _WHY:
+                if words in line and cause == "lost_node":
+                    return cause, _lost(self.facts["nodes"]) or message
                 if words in line:
                     return cause, message
             return "canceled", "canceled in Slurm (scancel)"
         return None
+
+    def goes_on(self, cause: str) -> bool:
+        """Return whether an attempt that ends so is followed by another one."""
+        if cause not in ("preempted", "lost_node"):
+            return False
+        ends = [attempt.end or {} for attempt in fold(self._run).attempts]
+        return sum(bool(end.get("requeue")) for end in ends) < _RETRIES
+
+    def requeue(self) -> None:
+        """Have Slurm start the job again, if it does not do so by itself."""
+        if self.ended() is None:
+            _ask("scontrol", "requeue", self._id)
+
+
+def _lost(nodes: str) -> str:
+    """Return which of some nodes Slurm has lost, for people; empty if it does not say."""
+    said = _ask("sinfo", "-h", "-N", "-n", nodes, "-t", "down,fail", "-o", "%N").split()
+    names = sorted(set(said))
+    return f"Slurm lost node{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
+
+
+def _ask(*command: str) -> str:
+    import subprocess
+
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=_PATIENCE,
+            check=False,
+            text=True,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _close_earlier(run: RunPaths) -> bool:
+    """Record the end of an attempt that could not; return whether the run may go on."""
+    attempt = run.last_attempt()
+    if attempt is None:
+        return True
+    state = fold_attempt(attempt)
+    if state.end is None:
+        started = state.attempt or {}
+        lost = _lost((started.get("slurm") or {}).get("nodes") or "")
+        if lost:
+            end = end_event("lost_node", f"{lost}, and the supervisor with it", requeue=True)
+        else:
+            message = "Slurm started the job again; its supervisor could not say why"
+            end = end_event("supervisor_lost", message, requeue=True)
+        jsonl.write_new(attempt.reader_end, end)
+    return fold(run).end is None
 
 
 def serve(run_folder: str) -> NoReturn:
@@ -86,6 +148,9 @@ def serve(run_folder: str) -> NoReturn:
     run = RunPaths(run_folder)
     code = 125
     try:
+        if not _close_earlier(run):
+            os.write(2, f"rechain: {run.run_id} has ended: there is nothing to do\n".encode())
+            os._exit(0)
         payload = _payload(run)
         attempt = begin(run)
     except (OSError, ValueError) as error:
@@ -96,8 +161,12 @@ def serve(run_folder: str) -> NoReturn:
     os.close(null)
     os.chdir("/")
     try:
-        guard(run, attempt, payload, Slurm(run))
-        code = _exit_code(fold_attempt(attempt).end)
+        slurm = Slurm(run)
+        guard(run, attempt, payload, slurm)
+        end = fold_attempt(attempt).end
+        code = _exit_code(end)
+        if end and end.get("requeue"):
+            slurm.requeue()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     os._exit(code)

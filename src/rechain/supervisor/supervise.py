@@ -421,7 +421,7 @@ class Supervisor:
             fields["leftover"] = self._script.leftover(leftover)
         if outcome.rank is not None:
             fields["rank"] = outcome.rank
-        if outcome.cause == "preempted" or (self._slurm and outcome.cause == "lost_node"):
+        if self._slurm.goes_on(outcome.cause) if self._slurm else outcome.cause == "preempted":
             fields["requeue"] = True  # the guard starts the next attempt, or Slurm does
         try:
             os.unlink(self._reserve)

@@ -30,6 +30,7 @@ def make_run(
     seconds: float | None = None,
     grace_seconds: float = 1,
     stall_seconds: float | None = None,
+    heartbeat_seconds: float = 30,
     **fields: Any,
 ) -> tuple[RunPaths, dict[str, Any]]:
     """Make a run folder with one script in it, ready to be started.
@@ -44,6 +45,7 @@ def make_run(
         seconds: the time limit.
         grace_seconds: between SIGTERM and SIGKILL.
         stall_seconds: how long there may be no sign of life.
+        heartbeat_seconds: between the heartbeats of supervisor and nodes.
         **fields: further fields of the job, such as `distribution`.
 
     Returns:
@@ -68,6 +70,7 @@ def make_run(
             "seconds": seconds,
             "grace_seconds": grace_seconds,
             "stall_seconds": stall_seconds,
+            "heartbeat_seconds": heartbeat_seconds,
         },
         target=target,
         submitted={

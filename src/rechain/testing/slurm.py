@@ -284,9 +284,6 @@ class SlurmCluster:
                 f"NodeName={name} NodeHostname={name} NodeAddr={address} Port={ports[number]} "
                 f"CPUs={self._cpus} RealMemory={self._memory} State=UNKNOWN"
             )
-            os.mkdir(f"{self.root}/spool/{name}", 0o755)
-            os.mkdir(f"{self.root}/tmp/{name}")
-            os.chmod(f"{self.root}/tmp/{name}", 0o1777)
         _write(f"{self.root}/hosts", "\n".join(hosts) + "\n")
         config = _template().format(
             host=host, port=ports[0], user=pwd.getpwuid(os.getuid()).pw_name,
@@ -318,6 +315,12 @@ class SlurmCluster:
         self._await("slurmctld", lambda: "is UP" in self._says("scontrol", "ping"))
 
     def _start_slurmd(self, name: str) -> None:
+        # A node without a disk of its own: PMIx refuses what an earlier start of a job left there.
+        for folder, mode in (("tmp", 0o1777), ("spool", 0o755)):
+            path = f"{self.root}/{folder}/{name}"
+            shutil.rmtree(path, ignore_errors=True)
+            os.mkdir(path)
+            os.chmod(path, mode)
         user = [] if os.getuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
         self._spawn(
             name, "unshare", *user, "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
