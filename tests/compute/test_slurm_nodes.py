@@ -108,6 +108,14 @@ def waiting(tmp_path: Path, **settings: Any) -> RunPaths:
     return run
 
 
+def send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue  # it has just ended
+
+
 def ranks_on(slurm: SlurmCluster, node: str) -> list[int]:
     """Return what a script left running on a node: its own processes, not those around it."""
     return [pid for pid in slurm.processes(node) if b"script.py" in cmdline(pid).split(b"\0")]
@@ -117,9 +125,7 @@ def ranks_on(slurm: SlurmCluster, node: str) -> list[int]:
 def test_a_node_that_falls_silent_is_lost_and_named(slurm: SlurmCluster, tmp_path: Path) -> None:
     run = waiting(tmp_path)
     mark = f"--node\0{run.root}\0".encode()
-    for pid in slurm.processes("n2"):
-        if mark in cmdline(pid):
-            os.kill(pid, signal.SIGSTOP)
+    send([pid for pid in slurm.processes("n2") if mark in cmdline(pid)], signal.SIGSTOP)
     end = wait_for(lambda: fold(run).attempts[0].end, "the end of the attempt", PATIENCE)
     assert end["cause"] == "lost_node"
     assert end["message"] == "node n2: there was no sign of life from it for 9 s"
@@ -165,22 +171,23 @@ def test_a_superseded_attempt_that_comes_back_writes_nothing_that_counts(
     wait_for(lambda: os.path.exists(f"{run.work}/up1"), "it is up", PATIENCE)
     lost = fold(run).last.attempt["host"]["name"]
     frozen = [pid for pid in slurm.processes(lost) if pid in processes_of(run)]
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
+    send(frozen, signal.SIGSTOP)
     slurm.cut_off(lost)
     try:
         wait_for(lambda: slurm.job(number)["Restarts"] == "1", "it is requeued", PATIENCE)
+        wait_for(lambda: slurm.job(number)["JobState"] == "PENDING", "it waits", PATIENCE)
+        # A late word of its slurmd may have brought the node back in Slurm's eyes.
+        slurm.run("scontrol", "update", f"jobid={number}", f"excnodelist={lost}")
         slurm.start_now(number)
         wait_for(lambda: os.path.exists(f"{run.work}/up2"), "it is up again", PATIENCE)
         for attempt in (1, 2):
             Path(f"{run.work}/go{attempt}").touch()
         state = wait_for_end(run, PATIENCE)
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
+        send(frozen, signal.SIGCONT)
         wait_for(lambda: not processes_of(run), "the first attempt has ended by itself", PATIENCE)
     finally:
         slurm.rejoin(lost)
     assert state.last.number == 2
-    assert state.attempts[0].end["message"].startswith(f"Slurm lost node {lost}")
+    assert state.attempts[0].end["requeue"]
     assert fold(run).status == state.status == "Completed"
     assert read_metrics(run.root)["x"] == 2
