@@ -123,11 +123,11 @@ def test_every_cupy_of_a_cell_goes_with_it(name, minor, cache, python, tmp_path)
 
 @pytest.mark.fast
 def test_strict_takes_no_patches(cache, python):
-    python("3.12")
+    python("3.13")
     with pytest.raises(
-        EnvironmentFailure, match=r"chainer 5\.4\.0 runs on Python 3\.12 only with"
+        EnvironmentFailure, match=r"chainer 5\.4\.0 runs on Python 3\.13 only with"
     ):
-        prepare(venv_spec("chainer-5.4.0", "3.12", strict=True), cache)
+        prepare(venv_spec("chainer-5.4.0", "3.13", strict=True), cache)
 
 
 @pytest.mark.engines

@@ -196,3 +196,15 @@ def test_mpi4py_means_an_mpi(monkeypatch):
     monkeypatch.setenv("RECHAIN_MPI", "openmpi")
     assert spec("mpi4py")["mpi"]["wanted"] == "openmpi"
     assert "mpi" not in spec("mpi4py-fft", "numpy")
+
+
+def test_chainermn_is_a_package_of_its_own_for_chainer_4_and_means_an_mpi(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("RECHAIN_MPI", raising=False)
+    made = venv_spec("chainer-4.5.0", None, ["ChainerMN"])
+    assert made["mpi"] == {"wanted": "auto", "mpiexec": None}
+    assert (made["pip"], made["notes"]) == (["chainermn"], [])
+    assert "mpi" not in venv_spec("chainer-4.5.0", None, ["numpy"])
+    made = spec("chainermn")
+    assert (made["pip"], "mpi" in made) == ([], False)
+    assert made["notes"] == ["chainermn is not installed: it is part of Chainer since version 5"]

@@ -295,4 +295,4 @@ _import_the_next_one()
 try:
     _install()
 except Exception as error:
-    sys.stderr.write("rechain: this rank is not watched: %s\n" % error)
+    sys.stderr.write("rechain: this process lacks its hooks: %s\n" % error)
