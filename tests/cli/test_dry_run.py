@@ -33,6 +33,7 @@ PLANS = {
         "--framework-version", "7.8.1", "--python", "3.8", "--pip", "scipy", "--pip", "tqdm>=4",
         "code/train.py",
     ],
+    "as-of": ["--framework-version", "5.1.0", "--as-of", "2018-12-31", "code/train.py"],
     "gpu": ["--framework-version", "7.8.1", "--gpu", "optional", "code/train.py"],
 }  # fmt: skip
 

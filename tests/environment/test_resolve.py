@@ -168,3 +168,34 @@ def test_it_is_built_from_its_lock_without_the_index(index, lock_of, tmp_path):
     )  # fmt: skip
     assert said.stdout == "1.0 1.0\n"
     assert os.path.basename(first) == os.path.basename(second)
+
+
+def test_a_date_of_the_users_own_counts_in_place_of_the_recipes(index, python, tmp_path):
+    from rechain.environment.prepare import prepare
+    from rechain.environment.spec import venv_spec
+
+    minor = python("3.11").version.rpartition(".")[0]
+
+    def made(*pip, as_of):
+        return prepare(venv_spec("plain", minor, pip, as_of=as_of), str(tmp_path / "cache"))[
+            "lock"
+        ]
+
+    index.add("setuptools", "59.0", "2022-01-01T00:00:00Z")
+    old = made("helper", as_of="2020-12-31")
+    assert versions(old) == {"helper": "1.0", "setuptools": "59.0"}
+    assert old["as_of"] == "2020-12-31T23:59:59Z"
+    assert versions(made("helper", as_of="2021-01-01"))["helper"] == "2.0"
+    exact = made("helper==2.0", as_of="2020-12-31")
+    assert versions(exact)["helper"] == "2.0"
+    assert "helper 2.0 is newer than 2020-12-31" in exact["notes"]
+    with pytest.raises(EnvironmentFailure) as raised:
+        made("helper>1", as_of="2020-12-31")
+    assert raised.value.hint.startswith("Nothing newer than 2020-12-31T23:59:59Z counts")
+    index.dated = False
+    undated = made("tiny", "helper", as_of="2020-12-30")
+    assert versions(undated)["helper"] == "2.0"
+    assert undated["as_of"] is None
+    assert any(
+        note.startswith("the package index gives no upload dates") for note in undated["notes"]
+    )

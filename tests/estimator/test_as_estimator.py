@@ -304,3 +304,27 @@ def test_what_cannot_run_at_all(code, home) -> None:
     with pytest.raises(TrainingException, match="one node"):
         mpi = MpiConfiguration(1, 2)
         compiled(ScriptRunConfig(code, "train.py", environment=own(), distributed_job_config=mpi))
+
+
+def test_a_date_on_the_environment_is_the_jobs(source):
+    (source / "a.py").touch()
+    environment = Environment("old")
+    environment.as_of = "2018-12-31"
+    environment.python.conda_dependencies.add_pip_package("chainer==5.1.0")
+    config = ScriptRunConfig(str(source), "a.py", environment=environment)
+    job = compile(config, experiment="e")
+    assert job.environment["as_of"] == "2018-12-31T23:59:59Z"
+    assert job.environment["recipe"] == "chainer-5.1.0"
+    assert Environment.from_document(environment.to_document()).as_of == "2018-12-31"
+    assert "asOf" not in Environment("new").to_document()
+
+    environment.python.conda_dependencies.add_pip_package("chainer==4.4.0")
+    job = compile(config, experiment="e")
+    assert (job.environment["recipe"], job.environment["pip"]) == ("plain", ["chainer==4.4.0"])
+
+    environment.as_of = "2018"
+    with pytest.raises(UserErrorException, match="as_of is '2018'"):
+        compile(config, experiment="e")
+    environment.python.user_managed_dependencies = True
+    with pytest.raises(UserErrorException, match="with user_managed=True nothing is"):
+        compile(config, experiment="e")

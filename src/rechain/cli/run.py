@@ -69,6 +69,9 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
 @click.option("--requirements", metavar="FILE", help="pip requirements file in the source folder.")
 @click.option("--python", metavar="PYTHON", help="Interpreter: a version (3.8), a name or a path.")
 @click.option(
+    "--as-of", metavar="DATE", help="Packages as they were on this day, such as 2018-12-31."
+)
+@click.option(
     "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Variable for the script."
 )
 @click.option(
@@ -136,6 +139,7 @@ def command(
     pip: tuple[str, ...],
     requirements: str | None,
     python: str | None,
+    as_of: str | None,
     env: tuple[str, ...],
     user_managed: bool,
     no_docker: bool,
@@ -204,6 +208,7 @@ def command(
         stall_seconds=stall,
         mpi=mpi,
         gpu=gpu,
+        as_of=as_of,
     )
     if dry_run:
         _show_plan(submission.plan(), as_json)
@@ -281,7 +286,8 @@ def _environment(wanted: dict[str, Any]) -> str:
     if wanted["kind"] == "user-managed":
         return f"{wanted['python']} as it is"
     python = f", Python {wanted['python']}" if wanted.get("python") else ""
-    return f"{wanted['recipe']}{python}"
+    as_of = f", as of {wanted['as_of']}" if "as_of" in wanted else ""
+    return f"{wanted['recipe']}{python}{as_of}"
 
 
 def _mpi_words(wanted: dict[str, Any]) -> list[str]:

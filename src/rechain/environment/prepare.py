@@ -82,13 +82,14 @@ def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
 
 
 def _recipe(spec: dict[str, Any]) -> Recipe:
-    from rechain import recipes
+    from rechain.environment import era
     from rechain.environment.spec import venv_spec
 
     try:
         asked = (spec["recipe"], spec["python"], spec["pip"], spec["strict"])
-        same = venv_spec(*asked, mpi=spec.get("mpi"), gpu=spec.get("gpu"))
-        recipe = recipes.load(spec["recipe"])
+        further: dict[str, Any] = {name: spec.get(name) for name in ("mpi", "gpu", "as_of")}
+        same = venv_spec(*asked, **further)
+        recipe = era.recipe_of(spec)
     except UserErrorException as error:
         raise EnvironmentFailure(error.message, "Submit the run again.") from error
     if "gpu" in spec:

@@ -75,6 +75,8 @@ def plan(recipe: Recipe, cell: Cell, pip: Iterable[str], python: str) -> Plan:
             made.undated.append(one.name)
         if exact is not None or one.url:
             limits = [at for at in limits if at.name != one.name or _allows(at, exact)]
+    # What an exact pin means does not depend on the date.
+    made.undated += [pin.name for pin in pins.values() if _exact(pin)]
     made.requirements += [str(pin) for pin in pins.values()]
     made.constraints = [str(limit) for limit in limits]
     return made
@@ -151,9 +153,16 @@ def resolve(
         as_of = None
         done = uv.run(arguments, folder)
     if done.code != 0:
-        raise uv.explain(done.errors, doing, [*made.constraints, *cell.pins])
+        failure = uv.explain(done.errors, doing, [*made.constraints, *cell.pins])
+        if "as_of" in spec and "exclude-newer" in done.errors:
+            failure.hint = (
+                f"Nothing newer than {as_of} counts: take a later date, or require an exact "
+                "version (name==version), which may be newer."
+            )
+        raise failure
     packages, newer = _packages(f"{folder}/pylock.toml", as_of)
-    notes += [f"{p} is newer than the recipe's date, {str(as_of)[:10]}" for p in newer]
+    whose = "" if "as_of" in spec else "the recipe's date, "
+    notes += [f"{p} is newer than {whose}{str(as_of)[:10]}" for p in newer]
     lock = {
         "schema": 1,
         "kind": "venv",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rechain import recipes
+from rechain.environment import era
 from rechain.exceptions import UserErrorException
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def venv_spec(
     strict: bool = False,
     mpi: dict[str, Any] | None = None,
     gpu: dict[str, Any] | None = None,
+    as_of: object = None,
 ) -> dict[str, Any]:
     """Describe a virtual environment for a framework version.
 
@@ -46,6 +48,7 @@ def venv_spec(
             or one of what the recipe has with an MPI only, means an MPI even if it is left out:
             `$RECHAIN_MPI`, else `auto`.
         gpu: what `gpu_setting` returned, for a script that uses one.
+        as_of: the day whose packages it has, see `era.moment`; None for the recipe's.
 
     Returns:
         The `environment` of a job.json, with one key more: `notes`, what the user should be told
@@ -54,7 +57,7 @@ def venv_spec(
 
     Raises:
         UserErrorException: the recipe is unknown, has no cell for this Python, or a requirement
-            cannot be used; the message names it and says why.
+            or `as_of` cannot be used; the message names it and says why.
     """
     loaded = recipes.load(recipe)
     notes: list[str] = []
@@ -65,6 +68,8 @@ def venv_spec(
         "pip": _merge(_wanted(loaded, pip, notes)),
         "strict": bool(strict),
     }
+    if as_of is not None:
+        spec["as_of"] = era.moment(as_of)
     if mpi is None and any(_needs_mpi(loaded, text) for text in spec["pip"]):
         mpi = mpi_setting(os.environ.get("RECHAIN_MPI") or "auto", os.environ)
     content = {"content": loaded.document}

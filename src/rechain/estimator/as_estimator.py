@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from rechain.estimator.asked import Asked
 from rechain.estimator.chainer import Chainer
 from rechain.estimator.distributed import Mpi
 from rechain.estimator.estimator import Estimator
@@ -26,8 +27,8 @@ __all__ = ["as_estimator", "with_environment"]
 _MPI = ("Mpi", "IntelMpi", "OpenMpi")
 
 
-def as_estimator(config: object, workspace: Any = None) -> tuple[Any, str | None]:
-    """Return the estimator for what can be submitted, and the Python that it asks for.
+def as_estimator(config: object, workspace: Any = None) -> tuple[Any, Asked]:
+    """Return the estimator for what can be submitted, and what else its environment asks for.
 
     Args:
         config: an estimator, which is returned as it is, or a `ScriptRunConfig`.
@@ -40,13 +41,13 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, str | None
     from rechain.estimator.script_run_config import ScriptRunConfig
 
     if not isinstance(config, ScriptRunConfig):
-        return config, None
+        return config, Asked()
     run = config.run_config
     script, arguments = _command(config)
     environment = _environment(run, workspace)
     image = _image(run, environment)
     described = _python(environment)
-    version, notes = described.pop("python"), described.pop("notes")
+    asked, notes = described.pop("asked"), described.pop("notes")
     on_demand = run.target == "amlcompute"
     kind = described.pop("kind")
     made = kind._of(
@@ -68,22 +69,20 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, str | None
         **described,
     )
     made._described_as, made._notes = type(config).__name__, notes
-    return made, version
+    return made, asked
 
 
-def with_environment(
-    estimator: MMLBaseEstimator,
-) -> tuple[MMLBaseEstimator, str | None]:
-    """Return the estimator with what its `environment_definition` says, and the Python it names.
+def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Asked]:
+    """Return the estimator with what its `environment_definition` says, and the rest of that.
 
     Raises:
         NotBuiltError: the environment asks for what Rechain cannot provide yet.
     """
     environment = estimator._given["environment_definition"]
     if environment is None:
-        return estimator, None
+        return estimator, Asked()
     described = _python(environment)
-    version, notes = described.pop("python"), described.pop("notes")
+    asked, notes = described.pop("asked"), described.pop("notes")
     image = _image(None, environment)
     changed = estimator._with(
         described.pop("kind"),
@@ -95,7 +94,7 @@ def with_environment(
     )
     changed._notes = notes
     changed._described_as = estimator._described_as or type(estimator).__name__
-    return changed, version
+    return changed, asked
 
 
 def _command(config: ScriptRunConfig) -> tuple[str, list[Any]]:
@@ -192,11 +191,12 @@ def _image(run: RunConfiguration | None, environment: Environment) -> str | None
 
 
 def _python(environment: Environment) -> dict[str, Any]:
-    """Return the parameters that say the environment's Python; also `kind`, `python`, `notes`."""
+    """Return the parameters that say the environment's Python; also `kind`, `asked`, `notes`."""
     python = environment.python
     if python.user_managed_dependencies:
         return {
-            "kind": Chainer, "user_managed": True, "python": python.interpreter_path, "notes": [],
+            "kind": Chainer, "user_managed": True, "notes": [],
+            "asked": Asked(python.interpreter_path, environment.as_of),
         }  # fmt: skip
     from rechain.runconfig import curated
     from rechain.runconfig.packages import base_name, is_python
@@ -207,11 +207,14 @@ def _python(environment: Environment) -> dict[str, Any]:
     others = [item for item in conda.conda_packages if not is_python(item)] if conda else []
     common = {
         "conda_packages": [item for item in others if base_name(item) != "pip"],
-        "python": conda.get_python_version() if conda else None,
+        "asked": Asked(conda.get_python_version() if conda else None, environment.as_of),
     }
     if not chainer:
         return {"kind": Estimator, "pip_packages": packages, "notes": [], **common}
     exact, chosen = _version(chainer[0])
+    if environment.as_of is not None and exact not in Chainer.get_supported_versions():
+        # The date says what goes with it; it needs no recipe.
+        return {"kind": Estimator, "pip_packages": packages, "notes": [], **common}
     # What v1 has with Chainer is the recipe's to choose: mpi4py 3.0.0 builds with no MPI of today.
     framework = set(curated.content(f"AzureML-Chainer-{exact}-GPU")[2])
     pins = [item for item in packages if item in framework and item.startswith(("mpi4py", "cupy"))]

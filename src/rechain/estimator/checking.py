@@ -135,13 +135,12 @@ def _names(environment: dict[str, Any]) -> set[str]:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    from rechain import recipes
-    from rechain.environment import store
+    from rechain.environment import era, store
 
     built = store.find(store.cache_root(), environment["digest"])
     if built is not None:
         return {canonicalize_name(package["name"]) for package in built["lock"]["packages"]}
-    recipe = recipes.load(environment["recipe"])
+    recipe = era.recipe_of(environment)
     asked = [*recipe.requires, *recipe.cells[0].pins, *environment["pip"]]
     asked += ["mpi4py"] * ("mpi" in environment)
     return {canonicalize_name(Requirement(text).name) for text in asked}
@@ -151,9 +150,9 @@ def _minor(environment: dict[str, Any]) -> int | None:
     """Return the minor version of the Python that an environment has, as far as it is known."""
     python = environment["python"]
     if python is None:
-        from rechain import recipes
+        from rechain.environment import era
 
-        python = recipes.load(environment["recipe"]).cells[0].python
+        python = era.recipe_of(environment).cells[0].python
     found = re.fullmatch(r"(?:python)?3\.(\d+)(?:\.\d+)?", os.path.basename(python))
     return int(found[1]) if found else None
 

@@ -6,6 +6,7 @@ import os
 
 from rechain.estimator import arguments as script_arguments
 from rechain.estimator import inputs
+from rechain.estimator.asked import Asked
 from rechain.estimator.base import MMLBaseEstimator
 from rechain.estimator.unbuilt import refuse_unbuilt
 from rechain.estimator.validation import is_notebook
@@ -42,6 +43,7 @@ def compile(
     stall_seconds: float | None = None,
     mpi: str | None = None,
     gpu: str | None = None,
+    as_of: object = None,
     pool: Mapping[str, Any] | None = None,
     slurm: Mapping[str, Any] | None = None,
     tags: Mapping[str, object] | None = None,
@@ -62,6 +64,8 @@ def compile(
             mpiexec. `RECHAIN_MPI` if left out.
         gpu: with `use_gpu`, `required`, or `optional`: where there is no GPU it runs without one.
             `RECHAIN_GPU` if left out, else `required`.
+        as_of: the day whose packages the environment has, a date or its ISO text; see the
+            environments page.
         pool: the nodes to run on, as `pool_of` describes them.
         slurm: what it asks of a Slurm cluster, as `slurm.settings.request` describes it.
         tags: the run's first tags.
@@ -77,7 +81,7 @@ def compile(
             `NotBuiltError`) something is asked for that Rechain cannot do yet.
         AzureMLException: it is not an estimator.
     """
-    own = None
+    own = Asked()
     if not isinstance(estimator, MMLBaseEstimator):
         from rechain.estimator.as_estimator import as_estimator
 
@@ -94,7 +98,8 @@ def compile(
         from rechain.estimator.as_estimator import with_environment
 
         estimator, own = with_environment(estimator)
-    python = python or own
+    python = python or own.python
+    as_of = own.as_of if as_of is None else as_of
     given = estimator._given
     refuse_unbuilt(given)
     by_text, by_variable = inputs.places(inputs.find(given))
@@ -112,7 +117,9 @@ def compile(
         raise UserErrorException(f"stall_seconds is {stall_seconds!r}; it must be more than 0.")
     wanted = _mpi(estimator, mpi, environ)
     with_gpu = _gpu(gpu, environ) if given["use_gpu"] else None
-    environment, notes = _environment(estimator, python, strict, wanted, with_gpu)
+    environment, notes = _environment(
+        estimator, python=python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of
+    )
     if not given["_disable_validation"]:
         from rechain.estimator.checking import check
 
@@ -154,12 +161,19 @@ def compile(
 
 def _environment(
     estimator: MMLBaseEstimator,
+    *,
     python: str | None,
     strict: bool,
     mpi: dict[str, Any] | None,
     gpu: dict[str, Any] | None,
+    as_of: object,
 ) -> tuple[dict[str, Any], list[str]]:
     if estimator._given["user_managed"]:
+        if as_of is not None:
+            raise UserErrorException(
+                f"as_of is {as_of!r}, which says what is installed: with user_managed=True "
+                "nothing is"
+            )
         if python is not None and os.sep in python:
             python = os.path.abspath(os.path.expanduser(python))  # the job has another folder
         own: dict[str, Any] = {"kind": "user-managed", "python": python or "python"}
@@ -177,7 +191,7 @@ def _environment(
     if estimator.FRAMEWORK_NAME:
         recipe = f"{estimator.FRAMEWORK_NAME.lower()}-{estimator._framework_version}"
     added = _FOR_NOTEBOOKS if is_notebook(estimator._given["entry_script"]) else ()
-    spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi, gpu)
+    spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi, gpu, as_of)
     notes = spec.pop("notes")
     return spec, notes
 

@@ -78,6 +78,8 @@ class Environment(Images, Section):
         r: an `RSection`, or None.
         inferencing_stack_version: read and written, without an effect.
         asset_id: read and written, without an effect.
+        as_of: not v1's: the day whose packages it has, such as `2018-12-31`; None for
+            those of the recipe's date, or of today.
 
     Raises:
         TypeError: the name is no str.
@@ -93,6 +95,7 @@ class Environment(Images, Section):
     r = Field(RSection)
     inferencing_stack_version = Field(str)
     asset_id = Field(str)
+    as_of = Field(str, omit_none=True)
 
     def __init__(self, name: str | None, **_: Any) -> None:
         if name is not None and not isinstance(name, str):

@@ -37,6 +37,7 @@ def environment_of(job: dict[str, Any], paths: RunPaths) -> Environment:
         if asked["python"]:
             dependencies.set_python_version(asked["python"])
         dependencies.set_pip_requirements(asked["pip"])
+        made.as_of = asked.get("as_of")
         return made
     dependencies.set_python_version(lock["interpreter"]["version"])
     dependencies.set_pip_requirements([_requirement(package) for package in lock["packages"]])

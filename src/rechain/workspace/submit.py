@@ -63,6 +63,7 @@ def prepare(
     stall_seconds: float | None = None,
     mpi: str | None = None,
     gpu: str | None = None,
+    as_of: object = None,
     parent: str | None = None,
 ) -> Prepared:
     """Compile a description and check it, without starting or writing anything.
@@ -77,6 +78,7 @@ def prepare(
         stall_seconds: after this time without any sign of progress it is stopped.
         mpi: which MPI starts its ranks; see `compile`.
         gpu: whether it may run without the GPU that it asks for; see `compile`.
+        as_of: the day whose packages its environment has; see `compile`.
         parent: the id of the run that it will be a child of.
 
     Raises:
@@ -88,7 +90,8 @@ def prepare(
         from rechain.estimator.as_estimator import as_estimator
 
         config, own = as_estimator(config, experiment.workspace)
-        python = python or own
+        python = python or own.python
+        as_of = own.as_of if as_of is None else as_of
     if not isinstance(tags or {}, dict):
         raise UserErrorException(f"tags={tags!r}: tags are a dict of names and values")
     tags = {name: "" if value is None else value for name, value in (tags or {}).items()}
@@ -101,6 +104,7 @@ def prepare(
         stall_seconds=stall_seconds,
         mpi=mpi,
         gpu=gpu,
+        as_of=as_of,
         **_place(experiment.workspace, config),
         tags=tags,
     )

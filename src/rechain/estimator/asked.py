@@ -1,0 +1,19 @@
+"""What an environment asks for beyond what an estimator has parameters for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Asked"]
+
+
+class Asked(NamedTuple):
+    """What an environment asks for beyond what an estimator has parameters for.
+
+    Attributes:
+        python: the interpreter: a version, a command or a path.
+        as_of: the day whose packages it has, such as `2018-12-31`.
+    """
+
+    python: str | None = None
+    as_of: str | None = None
