@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "exceptions", "record", "job", "guest", "runconfig", "data", "estimator",
         "environment", "planned", "supervisor", "compute",
     },
-    "cli": {"exceptions", "record", "estimator", "workspace"},
+    "cli": {"exceptions", "record", "recipes", "environment", "estimator", "workspace"},
     "testing": {"record", "job", "compute", "supervisor", "workspace", "exceptions"},
     "__main__": {"cli"},
     "__init__": {"runconfig", "data", "estimator", "workspace"},

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from rechain.data import DataPath, Datastore, OutputFileDatasetConfig
+from rechain.environment.resolve import identity
 from rechain.estimator import Chainer, Estimator, ScriptRunConfig, compile
 from rechain.exceptions import NotBuiltError, TrainingException, UserErrorException
 from rechain.job.job import Job
+from rechain.record import jsonl
 from rechain.runconfig import (
     CondaDependencies,
     DockerConfiguration,
@@ -328,3 +330,37 @@ def test_a_date_on_the_environment_is_the_jobs(source):
     environment.python.user_managed_dependencies = True
     with pytest.raises(UserErrorException, match="with user_managed=True nothing is"):
         compile(config, experiment="e")
+
+
+def test_a_lock_on_the_environment_says_it_all(source, tmp_path):
+    (source / "a.py").touch()
+    lock = {
+        "schema": 1, "kind": "venv", "recipe": "chainer-5.1.0", "as_of": None, "notes": ["a note"],
+        "interpreter": {"path": "/p", "version": "3.6.15", "abi": "cp36m", "from": "user"},
+        "packages": [{"name": "six", "version": "1.12.0", "hash": []}], "build": {},
+    }  # fmt: skip
+    file = tmp_path / "my.lock"
+    jsonl.write_atomic(file, {**lock, "digest": identity(lock)})
+    environment = Environment("old")
+    environment.lock = str(file)
+    config = ScriptRunConfig(str(source), "a.py", environment=environment)
+    made = compile(config, experiment="e").environment
+    assert made["lock"] == {**lock, "digest": identity(lock)}
+    assert (made["python"], made["pip"]) == ("3.6.15", ["six==1.12.0"])
+    assert Environment.from_document(environment.to_document()).lock == str(file)
+
+    chainer = Chainer(
+        str(source),
+        entry_script="a.py",
+        compute_target="local",
+        environment_definition=environment,
+    )
+    assert compile(chainer, experiment="e").environment == made
+    with pytest.raises(UserErrorException, match=r"pip packages is .*'numpy'"):
+        compile(
+            Chainer(
+                str(source), entry_script="a.py", compute_target="local", pip_packages=["numpy"]
+            ),
+            experiment="e",
+            lock=str(file),
+        )

@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 # In the order a person meets them.
 _VERBS = (
-    "run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "targets", "target",
+    "run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "env", "targets", "target",
     "reindex",
 )  # fmt: skip
 

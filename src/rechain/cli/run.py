@@ -72,6 +72,9 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     "--as-of", metavar="DATE", help="Packages as they were on this day, such as 2018-12-31."
 )
 @click.option(
+    "--lock", metavar="FILE", help="Environment: a lock, as `rechain env lock` writes it."
+)
+@click.option(
     "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Variable for the script."
 )
 @click.option(
@@ -140,6 +143,7 @@ def command(
     requirements: str | None,
     python: str | None,
     as_of: str | None,
+    lock: str | None,
     env: tuple[str, ...],
     user_managed: bool,
     no_docker: bool,
@@ -179,6 +183,8 @@ def command(
     from rechain.workspace.experiment import Experiment
     from rechain.workspace.submit import prepare
 
+    if lock and framework_version:
+        raise click.UsageError("--framework-version means nothing with --lock, which has its own")
     folder, script, rest = _locate(source, arguments)
     estimator = Chainer._of(
         folder,
@@ -209,6 +215,7 @@ def command(
         mpi=mpi,
         gpu=gpu,
         as_of=as_of,
+        lock=lock,
     )
     if dry_run:
         _show_plan(submission.plan(), as_json)
@@ -287,7 +294,8 @@ def _environment(wanted: dict[str, Any]) -> str:
         return f"{wanted['python']} as it is"
     python = f", Python {wanted['python']}" if wanted.get("python") else ""
     as_of = f", as of {wanted['as_of']}" if "as_of" in wanted else ""
-    return f"{wanted['recipe']}{python}{as_of}"
+    locked = f", locked as {wanted['lock']['digest'][:12]}" if "lock" in wanted else ""
+    return f"{wanted['recipe']}{python}{as_of}{locked}"
 
 
 def _mpi_words(wanted: dict[str, Any]) -> list[str]:

@@ -46,7 +46,12 @@ def _short(text: str) -> str:
     return sha256(len(data))(data).hexdigest()[:8]
 
 
-def build(lock: dict[str, Any], cache: str, say: Callable[[str], None] = lambda line: None) -> str:
+def build(
+    lock: dict[str, Any],
+    cache: str,
+    say: Callable[[str], None] = lambda line: None,
+    wheelhouse: str | None = None,
+) -> str:
     """Build the environment of a lock, unless it is there.
 
     Everything happens in a private folder which is renamed into place at the end. When several
@@ -56,6 +61,7 @@ def build(lock: dict[str, Any], cache: str, say: Callable[[str], None] = lambda 
         lock: the lock document.
         cache: what `store.cache_root` returned.
         say: takes lines for people.
+        wheelhouse: the folder that has its wheels; None if they come from an index.
 
     Returns:
         The environment's folder, absolute.
@@ -78,7 +84,7 @@ def build(lock: dict[str, Any], cache: str, say: Callable[[str], None] = lambda 
         done = uv.run(["venv", "--relocatable", "--no-project", "--python", base, name], folder)
         if done.code != 0:
             raise uv.explain(done.errors, "making the environment")
-        _install(lock, cache, folder, name, say)
+        _install(lock, cache, folder, name, say, wheelhouse)
         jsonl.write_atomic(f"{folder}/{name}/lock.json", lock)
         try:
             os.rename(f"{folder}/{name}", final)
@@ -89,7 +95,12 @@ def build(lock: dict[str, Any], cache: str, say: Callable[[str], None] = lambda 
 
 
 def _install(
-    lock: dict[str, Any], cache: str, folder: str, name: str, say: Callable[[str], None]
+    lock: dict[str, Any],
+    cache: str,
+    folder: str,
+    name: str,
+    say: Callable[[str], None],
+    wheelhouse: str | None,
 ) -> None:
     packages = lock["packages"]
     mpi4py = None
@@ -98,27 +109,48 @@ def _install(
 
         mpi4py = built(lock, cache, say)
         packages = [package for package in packages if package["name"] != "mpi4py"]
-    write_lines(f"{folder}/requirements.txt", map(requirement, packages))
+    only: list[str] = []
+    if wheelhouse is None:
+        wanted = [requirement(package) for package in packages]
+    else:
+        from rechain.environment import wheelhouse as wheels
+
+        wanted = wheels.requirements(lock, packages, wheelhouse)
+        only = [*wheels.ARGUMENTS, wheelhouse]
+    write_lines(f"{folder}/requirements.txt", wanted)
     write_build_settings(folder, lock["build"])
     say(f"installing {len(packages)} packages")
     arguments = ["pip", "install", "--no-deps", "--requirements", "requirements.txt"]
-    arguments += ["--build-constraints", "build.txt", "--python"]
+    arguments += [*only, "--build-constraints", "build.txt", "--python"]
 
     # With every wheel in its cache uv needs no network, but would ask the index for news; and it
     # would run the new environment's Python to learn about it, unless it has seen one at the same
     # path. The path through /proc is the same in every build on this base, so the usual case
     # takes hundredths of a second. (Nothing can be compiled from within such a path.)
-    quick = [*arguments, f"/proc/self/cwd/{name}/bin/python", "--offline"]
+    quick = [*arguments, f"/proc/self/cwd/{name}/bin/python", *([] if only else ["--offline"])]
     done = uv.run(quick, folder)
     if done.code != 0 and not _full(done.errors):
         slow = [*arguments, f"{folder}/{name}/bin/python"]
         done = uv.run(slow, folder, tell_builds(say))
     if done.code != 0:
         raise uv.explain(done.errors, "installing")
+    (packages_folder,) = glob.glob(f"{folder}/{name}/lib/python*/site-packages")
+    _drop_marks(packages_folder)
     if mpi4py is not None:
-        (packages_folder,) = glob.glob(f"{folder}/{name}/lib/python*/site-packages")
         no_lock = shutil.ignore_patterns(".lock")  # uv's own
         shutil.copytree(mpi4py, packages_folder, dirs_exist_ok=True, ignore=no_lock)
+
+
+def _drop_marks(packages: str) -> None:
+    """Remove what uv notes for itself: of the same wheel it differs by where that came from."""
+    for mark in glob.glob(f"{packages}/*.dist-info/uv_*.json"):
+        info, name = os.path.split(mark)
+        with open(f"{info}/RECORD", encoding="utf-8", newline="") as file:
+            lines = [line for line in file if f"/{name}," not in line]
+        os.unlink(f"{info}/RECORD")  # it may be shared with uv's cache
+        with open(f"{info}/RECORD", "w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+        os.unlink(mark)
 
 
 def tell_builds(say: Callable[[str], None]) -> Callable[[str], None]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from rechain.environment import gpu, interpreters, store
 from rechain.environment.build import alone, build, folder_of, workbench
 from rechain.environment.errors import EnvironmentFailure
+from rechain.environment.resolve import identity
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
 
 if TYPE_CHECKING:
     from rechain.recipes import Cell, Recipe
 
-__all__ = ["EnvironmentFailure", "build", "prepare"]
+__all__ = ["EnvironmentFailure", "build", "prepare", "resolved"]
 
 
 def prepare(
@@ -67,10 +68,10 @@ def prepare(
 
 def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
     started = time.monotonic()
-    lock, interpreter = _known(spec, cache, say) or _resolve(spec, cache, say)
+    lock, interpreter = _known(spec, cache, say) or resolved(spec, cache, say)
     for note in lock["notes"]:
         say(f"note: {note}")
-    build(lock, cache, say)
+    build(lock, cache, say, spec.get("wheelhouse"))
     document = {
         "schema": 1,
         "environment": folder_of(lock),
@@ -113,6 +114,9 @@ def _known(
     if known is None:
         return None
     lock = known["lock"]
+    if identity(lock) != lock["digest"]:
+        say("note: what the cache says of this environment was changed: it is resolved again")
+        return None
     before = lock["interpreter"]
     interpreter = interpreters.probe(cache, before["path"], before["from"])
     if interpreter is None or interpreter.version != before["version"]:
@@ -124,9 +128,24 @@ def _known(
     return lock, interpreter
 
 
-def _resolve(
-    spec: dict[str, Any], cache: str, say: Callable[[str], None]
+def resolved(
+    spec: dict[str, Any], cache: str, say: Callable[[str], None] = lambda line: None
 ) -> tuple[dict[str, Any], interpreters.Interpreter]:
+    """Return the lock of a spec, and the interpreter that it is for; nothing is built.
+
+    Args:
+        spec: see `prepare`.
+        cache: what `store.cache_root` returned.
+        say: takes lines for people.
+
+    Raises:
+        EnvironmentFailure: there is no such environment.
+    """
+    if "lock" in spec:
+        from rechain.environment import locks
+
+        mpi = _mpi(spec, cache, say) if "mpi" in spec else None
+        return locks.settle(spec["lock"], mpi, cache, say)
     from rechain.environment.resolve import resolve
 
     recipe = _recipe(spec)

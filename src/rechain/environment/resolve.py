@@ -163,6 +163,7 @@ def resolve(
     packages, newer = _packages(f"{folder}/pylock.toml", as_of)
     whose = "" if "as_of" in spec else "the recipe's date, "
     notes += [f"{p} is newer than {whose}{str(as_of)[:10]}" for p in newer]
+    build["constraints"] = [*build["constraints"], *_as_installed(recipe, packages)]
     lock = {
         "schema": 1,
         "kind": "venv",
@@ -215,6 +216,19 @@ def _name(requirement: str) -> str:
     from packaging.requirements import Requirement
 
     return Requirement(requirement).name
+
+
+def _as_installed(recipe: Recipe, packages: list[dict[str, Any]]) -> list[str]:
+    """Return the constraints for builds that are known only when all is resolved.
+
+    Building is not bound to the date, and what is built against a package must go with it.
+    """
+    from packaging.requirements import Requirement
+
+    names = {one["name"] for one in packages}
+    extra = [need for name, needs in recipe.build_extra.items() if name in names for need in needs]
+    needed = {Requirement(need).name for need in extra}
+    return [f"{p['name']}=={p['version']}" for p in packages if p["name"] in needed]
 
 
 def _for_builds(recipe: Recipe, made: Plan) -> list[str]:

@@ -15,7 +15,7 @@ from rechain.exceptions import UserErrorException
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["gpu_setting", "mpi_setting", "venv_spec"]
+__all__ = ["digest_of", "gpu_setting", "mpi_setting", "venv_spec"]
 
 # Part of every digest: raised when the same spec comes to mean another environment.
 _RULES = 1
@@ -76,9 +76,9 @@ def venv_spec(
     if mpi is not None:
         spec["mpi"] = mpi
         content["mpis"] = recipes.mpis()
-    made = {**spec, "digest": _digest({**spec, **content}), "notes": notes}
+    made = {**spec, "digest": digest_of({**spec, **content}), "notes": notes}
     if gpu is not None:
-        with_gpu = _digest({**spec, **content, "cuda": recipes.cuda()})
+        with_gpu = digest_of({**spec, **content, "cuda": recipes.cuda()})
         made["gpu"] = {"wanted": gpu["wanted"], "digest": with_gpu}
     return made
 
@@ -137,7 +137,8 @@ def mpi_setting(wanted: str, environ: Mapping[str, str]) -> dict[str, Any]:
     )
 
 
-def _digest(value: dict[str, Any]) -> str:
+def digest_of(value: dict[str, Any]) -> str:
+    """Return the digest of all that determines an environment, plain JSON values."""
     import json
 
     from rechain.job.hashing import sha256

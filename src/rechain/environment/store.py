@@ -8,6 +8,7 @@ finished one:
     resolved/<digest of the spec>.lock   held (flock) by the one process that prepares it
     envs/<folder>/                       a finished environment with its lock.json; renamed here
     envs/.building.<...>/                one being built, named after its owner
+    uses/<folder>/<run id>               a link to the folder of a run that uses it
     interpreters.json                    what the Pythons of this machine said about themselves
     mpis.json                            what the MPI launchers of this machine said
     mpi/<package>-<version>/             an MPI of the package index; renamed here
@@ -30,12 +31,15 @@ __all__ = [
     "cache_root",
     "environments",
     "find",
+    "forget_users",
     "interpreter_facts",
     "interpreters",
     "mpi_facts",
     "mpis",
     "read_known",
     "resolved",
+    "use",
+    "users",
 ]
 
 
@@ -81,6 +85,39 @@ def read_known(path: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) and document.get("schema") == 1 else None
+
+
+def use(cache: str, prefix: str, root: str) -> None:
+    """Note that a run uses an environment, which is then kept as long as the run's folder is.
+
+    Args:
+        cache: what `cache_root` returned.
+        prefix: the environment's folder.
+        root: the run's folder, absolute.
+    """
+    folder = f"{cache}/uses/{os.path.basename(prefix)}"
+    try:
+        os.makedirs(folder, exist_ok=True)
+        os.symlink(root, f"{folder}/{os.path.basename(root)}")
+    except OSError:
+        pass  # it is noted already, or the cache can only be read: then nobody removes from it
+
+
+def users(cache: str, name: str) -> list[str]:
+    """Return the folders of the runs that used an environment and are still there."""
+    folder = f"{cache}/uses/{name}"
+    try:
+        links = [f"{folder}/{one}" for one in sorted(os.listdir(folder))]
+    except OSError:
+        return []
+    return [os.readlink(one) for one in links if os.path.exists(one)]
+
+
+def forget_users(cache: str, name: str) -> None:
+    """Forget who used an environment, which is gone."""
+    folder = f"{cache}/uses/{name}"
+    for one in os.listdir(folder) if os.path.isdir(folder) else ():
+        os.unlink(f"{folder}/{one}")
 
 
 def find(cache: str, digest: str) -> dict[str, Any] | None:

@@ -198,6 +198,8 @@ def _python(environment: Environment) -> dict[str, Any]:
             "kind": Chainer, "user_managed": True, "notes": [],
             "asked": Asked(python.interpreter_path, environment.as_of),
         }  # fmt: skip
+    if environment.lock is not None:
+        return {"kind": Estimator, "notes": [], "asked": Asked(lock=environment.lock)}
     from rechain.runconfig import curated
     from rechain.runconfig.packages import base_name, is_python
 

@@ -13,7 +13,9 @@ class Asked(NamedTuple):
     Attributes:
         python: the interpreter: a version, a command or a path.
         as_of: the day whose packages it has, such as `2018-12-31`.
+        lock: the file or exported folder of a lock, which says it all.
     """
 
     python: str | None = None
     as_of: str | None = None
+    lock: str | None = None

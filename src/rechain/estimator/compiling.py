@@ -44,6 +44,7 @@ def compile(
     mpi: str | None = None,
     gpu: str | None = None,
     as_of: object = None,
+    lock: str | None = None,
     pool: Mapping[str, Any] | None = None,
     slurm: Mapping[str, Any] | None = None,
     tags: Mapping[str, object] | None = None,
@@ -66,6 +67,7 @@ def compile(
             `RECHAIN_GPU` if left out, else `required`.
         as_of: the day whose packages the environment has, a date or its ISO text; see the
             environments page.
+        lock: the file of a lock, or an exported folder: it says all that is installed.
         pool: the nodes to run on, as `pool_of` describes them.
         slurm: what it asks of a Slurm cluster, as `slurm.settings.request` describes it.
         tags: the run's first tags.
@@ -100,6 +102,7 @@ def compile(
         estimator, own = with_environment(estimator)
     python = python or own.python
     as_of = own.as_of if as_of is None else as_of
+    lock = lock or own.lock
     given = estimator._given
     refuse_unbuilt(given)
     by_text, by_variable = inputs.places(inputs.find(given))
@@ -115,11 +118,14 @@ def compile(
     environ = os.environ if environ is None else environ
     if stall_seconds is not None and not 0 < stall_seconds < float("inf"):
         raise UserErrorException(f"stall_seconds is {stall_seconds!r}; it must be more than 0.")
-    wanted = _mpi(estimator, mpi, environ)
     with_gpu = _gpu(gpu, environ) if given["use_gpu"] else None
-    environment, notes = _environment(
-        estimator, python=python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of
-    )
+    if lock is not None:
+        environment, notes = _locked(estimator, lock, python, as_of, mpi, with_gpu, environ)
+    else:
+        wanted = _mpi(estimator, mpi, environ)
+        environment, notes = _environment(
+            estimator, python=python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of
+        )
     if not given["_disable_validation"]:
         from rechain.estimator.checking import check
 
@@ -194,6 +200,46 @@ def _environment(
     spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi, gpu, as_of)
     notes = spec.pop("notes")
     return spec, notes
+
+
+def _locked(
+    estimator: MMLBaseEstimator,
+    path: str,
+    python: str | None,
+    as_of: object,
+    mpi: str | None,
+    gpu: dict[str, Any] | None,
+    environ: Mapping[str, str],
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the environment of a lock."""
+    given = {
+        "user_managed": estimator._given["user_managed"],
+        "pip packages": list(estimator._pip),
+        "python": python,
+        "as_of": as_of,
+    }
+    for name, value in given.items():
+        if value:
+            raise UserErrorException(
+                f"{name} is {value!r}, and the lock {path} says already what is installed; leave "
+                "one of them out"
+            )
+    from rechain.environment import locks
+    from rechain.environment.spec import mpi_setting
+
+    lock = locks.read(path)
+    named = mpi or environ.get("RECHAIN_MPI")
+    ranks = estimator._distribution["communicator"] != "None"
+    setting = mpi_setting(named, environ) if named and ranks else None
+    spec = locks.lock_spec(lock, environ, ranks=ranks, mpi=setting, gpu=gpu)
+    if is_notebook(estimator._given["entry_script"]):
+        missing = {"ipykernel", "papermill"} - {one["name"] for one in lock["packages"]}
+        if missing:
+            raise UserErrorException(
+                f"the lock {path} has no {' and no '.join(sorted(missing))}, which run notebooks; "
+                "lock again with them"
+            )
+    return spec, spec.pop("notes")
 
 
 def _mpi(

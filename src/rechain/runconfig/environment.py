@@ -80,6 +80,8 @@ class Environment(Images, Section):
         asset_id: read and written, without an effect.
         as_of: not v1's: the day whose packages it has, such as `2018-12-31`; None for
             those of the recipe's date, or of today.
+        lock: not v1's: the file that `rechain env lock` wrote, or the folder of `rechain env
+            export`; it says all that is installed, in place of `python`.
 
     Raises:
         TypeError: the name is no str.
@@ -96,6 +98,7 @@ class Environment(Images, Section):
     inferencing_stack_version = Field(str)
     asset_id = Field(str)
     as_of = Field(str, omit_none=True)
+    lock = Field(str, omit_none=True)
 
     def __init__(self, name: str | None, **_: Any) -> None:
         if name is not None and not isinstance(name, str):

@@ -191,6 +191,8 @@ class Stage:
             wanted = self._job["environment"]["gpu"]["wanted"]
             lock = {**lock, "gpu": {"wanted": wanted, "found": self._gpus}}
         jsonl.write_atomic(self._run.lock, lock)
+        if self._found["prefix"]:
+            store.use(self._cache, self._found["prefix"], self._run.root)
         return notes
 
     def start_resuming(self) -> None:

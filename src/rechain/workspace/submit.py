@@ -64,6 +64,7 @@ def prepare(
     mpi: str | None = None,
     gpu: str | None = None,
     as_of: object = None,
+    lock: str | None = None,
     parent: str | None = None,
 ) -> Prepared:
     """Compile a description and check it, without starting or writing anything.
@@ -79,6 +80,7 @@ def prepare(
         mpi: which MPI starts its ranks; see `compile`.
         gpu: whether it may run without the GPU that it asks for; see `compile`.
         as_of: the day whose packages its environment has; see `compile`.
+        lock: the file of the lock that is its environment; see `compile`.
         parent: the id of the run that it will be a child of.
 
     Raises:
@@ -92,6 +94,7 @@ def prepare(
         config, own = as_estimator(config, experiment.workspace)
         python = python or own.python
         as_of = own.as_of if as_of is None else as_of
+        lock = lock or own.lock
     if not isinstance(tags or {}, dict):
         raise UserErrorException(f"tags={tags!r}: tags are a dict of names and values")
     tags = {name: "" if value is None else value for name, value in (tags or {}).items()}
@@ -105,6 +108,7 @@ def prepare(
         mpi=mpi,
         gpu=gpu,
         as_of=as_of,
+        lock=lock,
         **_place(experiment.workspace, config),
         tags=tags,
     )

@@ -1,0 +1,34 @@
+"""`rechain env gc`: remove the environments that no run refers to."""
+
+from __future__ import annotations
+
+import glob
+import os
+
+import click
+
+from rechain.cli.shared import workspace
+
+__all__ = ["command"]
+
+
+@click.command("gc", short_help="Remove the environments that no run refers to.")
+@click.option("--older-than", "days", type=click.FloatRange(0), default=1, show_default=True,
+              metavar="DAYS", help="Leave what was built since.")  # fmt: skip
+@click.option("--dry-run", "dry", is_flag=True, help="Print what would be removed.")
+def command(days: float, dry: bool) -> None:
+    """Remove the environments that no run folder refers to any more.
+
+    A run that used an environment keeps it, in whatever workspace, until its folder is deleted.
+    What was removed is built again, the same, when it is asked for.
+    """
+    from rechain.environment import locks, store, stored
+
+    experiments = f"{workspace()._paths.root}/experiments"
+    roots = map(os.path.dirname, glob.glob(f"{experiments}/*/*/lock.json"))
+    found = stored.collect(store.cache_root(), days * 86400, stored.locks_of(roots), dry)
+    word = "would remove" if dry else "removed"
+    for one in found:
+        click.echo(f"{word} {one.name[:12]}  {locks.shown(one.lock)}")
+    if not found:
+        click.echo("nothing to remove", err=True)

@@ -1,0 +1,209 @@
+"""The environments of the cache: which there are, who uses them, whether they are whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from rechain.environment import store
+from rechain.environment.build import workbench
+from rechain.exceptions import UserErrorException
+from rechain.record import jsonl
+
+__all__ = ["Stored", "all_stored", "collect", "find", "locks_of", "remove", "size", "verify"]
+
+# What stands in an environment beside the files that its packages list.
+_NOT_RECORDED = ("_virtualenv.py", "_virtualenv.pth", "distutils-precedence.pth")
+
+
+class Stored(NamedTuple):
+    """A built environment.
+
+    Attributes:
+        name: its folder's name in the cache.
+        prefix: its folder, absolute.
+        lock: its lock document.
+        made: when it was built, seconds since 1970.
+        runs: the folders of the runs that used it and are still there.
+    """
+
+    name: str
+    prefix: str
+    lock: dict[str, Any]
+    made: float
+    runs: list[str]
+
+
+def all_stored(cache: str) -> list[Stored]:
+    """Return all environments that are built, the newest first."""
+    folder = store.environments(cache)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = []
+    for name in names:
+        lock = store.read_known(f"{folder}/{name}/lock.json")
+        if not name.startswith(".") and lock is not None:
+            made = os.stat(f"{folder}/{name}").st_mtime
+            runs = store.users(cache, name)
+            found.append(Stored(name, f"{folder}/{name}", lock, made, runs))
+    return sorted(found, key=lambda one: (-one.made, one.name))
+
+
+def find(cache: str, beginning: str) -> Stored:
+    """Return the environment whose name, a digest, begins so.
+
+    Raises:
+        UserErrorException: there is none, or more than one.
+    """
+    found = [one for one in all_stored(cache) if beginning and one.name.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserErrorException(
+            f"there is no environment {beginning!r} in {cache}; `rechain env list` shows them all"
+        )
+    raise UserErrorException(
+        f"{beginning!r} is the beginning of {len(found)} environments: "
+        f"{', '.join(one.name for one in found[:3])}"
+    )
+
+
+def size(stored: Stored) -> int:
+    """Return the bytes of an environment's files; many are shared with uv's own cache."""
+    total = 0
+    for folder, _, names in os.walk(stored.prefix):
+        for name in names:
+            total += os.lstat(f"{folder}/{name}").st_size
+    return total
+
+
+def verify(stored: Stored) -> list[str]:
+    """Return what is wrong with an environment: nothing, if each file is as it was installed."""
+    from rechain.environment.resolve import identity
+
+    found = []
+    lock = stored.lock
+    if identity(lock) != lock["digest"] or not stored.name.startswith(lock["digest"]):
+        found.append("lock.json: was changed")
+    (site,) = [f"{lib}/site-packages" for lib in _libraries(stored.prefix)]
+    locked = {one["name"]: one["version"] for one in lock["packages"]}
+    recorded: set[str] = set()
+    for info in sorted(name for name in os.listdir(site) if name.endswith(".dist-info")):
+        name, version = _installed(f"{site}/{info}")
+        wanted = locked.pop(name, None)
+        if wanted is None:
+            found.append(f"{name} {version}: is not in the lock")
+        elif wanted != version:
+            found.append(f"{name} {version}: the lock has {wanted}")
+        for path, digest in _record(f"{site}/{info}/RECORD"):
+            full = os.path.normpath(f"{site}/{path}")
+            recorded.add(full)
+            if digest and (wrong := _differs(full, digest)):
+                found.append(f"{os.path.relpath(full, stored.prefix)}: {wrong}")
+    found += [f"{name} {version}: is missing" for name, version in locked.items()]
+    for folder, _, names in os.walk(site):
+        if os.path.basename(folder) == "__pycache__":
+            continue
+        for file in names:
+            full = f"{folder}/{file}"
+            if full not in recorded and file not in _NOT_RECORDED and not file.endswith(".pyc"):
+                found.append(f"{os.path.relpath(full, stored.prefix)}: was added")
+    return found
+
+
+def _libraries(prefix: str) -> list[str]:
+    return [f"{prefix}/lib/{one}" for one in os.listdir(f"{prefix}/lib") if one[:6] == "python"]
+
+
+def _installed(info: str) -> tuple[str, str]:
+    from packaging.utils import canonicalize_name
+
+    name, version = os.path.basename(info)[: -len(".dist-info")].split("-")[:2]
+    return canonicalize_name(name), version
+
+
+def _record(path: str) -> Iterator[tuple[str, str]]:
+    import csv
+
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    except (OSError, ValueError):
+        rows = []
+    for row in rows:
+        if len(row) == 3:
+            yield row[0], row[1]
+
+
+def _differs(path: str, digest: str) -> str:
+    import base64
+
+    from rechain.job.hashing import sha256
+
+    algorithm, _, wanted = digest.partition("=")
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return "is missing"
+    if algorithm != "sha256":
+        return ""
+    raw = bytes.fromhex(sha256(len(data))(data).hexdigest())
+    made = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return "" if made == wanted else "was changed"
+
+
+def remove(cache: str, stored: Stored) -> None:
+    """Remove an environment. It is gone at once or not at all.
+
+    Its resolution stays known: who asks for it again gets the same.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    with workbench(cache) as bench:
+        os.rename(stored.prefix, f"{bench}/{stored.name}")
+    store.forget_users(cache, stored.name)
+
+
+def collect(
+    cache: str, seconds: float, runs: Collection[dict[str, Any]] = (), dry: bool = False
+) -> list[Stored]:
+    """Remove the environments that no run folder refers to any more.
+
+    Args:
+        cache: what `store.cache_root` returned.
+        seconds: one that is younger stays: a run may be about to use it.
+        runs: locks of further runs, whose environments stay.
+        dry: whether nothing is removed.
+
+    Returns:
+        Those that are removed.
+    """
+    kept = {lock.get("digest") for lock in runs}
+    old = time.time() - seconds
+    found = [
+        one
+        for one in all_stored(cache)
+        if not one.runs and one.lock["digest"] not in kept and one.made <= old
+    ]
+    removed = []
+    for one in found:
+        if dry:
+            removed.append(one)
+        elif not store.users(cache, one.name):  # nobody has come in the meantime
+            remove(cache, one)
+            removed.append(one)
+    return removed
+
+
+def locks_of(roots: Iterator[str]) -> list[dict[str, Any]]:
+    """Return the locks of run folders, where they have one."""
+    found = []
+    for root in roots:
+        try:
+            found.append(jsonl.read(f"{root}/lock.json"))
+        except (OSError, ValueError):
+            continue
+    return found

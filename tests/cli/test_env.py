@@ -1,0 +1,111 @@
+"""`rechain env`: from what is asked for to a lock, an environment, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import interpreter, uv_cache
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def own(home, tmp_path, monkeypatch) -> Path:
+    """A cache of environments of the test's own."""
+    interpreter("3.6")
+    monkeypatch.setenv("UV_CACHE_DIR", uv_cache())
+    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def good(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_from_lock_to_run_to_removal(own, rechain, train, latest) -> None:
+    train("import chainer; print(chainer.__version__)")
+    wish = ["--framework-version", "7.0.0", "--python", "3.6"]
+    lock = json.loads(good(rechain("env", "lock", *wish)))
+    good(rechain("env", "lock", *wish, "-o", "my.lock"))
+    assert json.loads(Path("my.lock").read_text()) == lock
+    assert not (own / "envs").exists() or not os.listdir(own / "envs")
+
+    assert good(rechain("run", "-q", "--lock", "my.lock", "code/train.py")) == "7.0.0\n"
+    run = latest()
+    assert json.loads(Path(run.folder, "lock.json").read_text())["digest"] == lock["digest"]
+    prefix = good(rechain("env", "build", "my.lock")).strip()
+    digest = lock["digest"][:12]
+    assert os.path.basename(prefix).startswith(digest)
+
+    (row,) = json.loads(good(rechain("env", "list", "--json")))
+    assert (row["digest"], row["runs"]) == (lock["digest"], [run.folder])
+    shown = good(rechain("env", "list"))
+    assert shown.startswith(digest)
+    assert "1 run  chainer 7.0.0, Python 3.6." in shown
+
+    for name in (digest, "latest", "my.lock", run.id):
+        assert "packages are as installed" in good(rechain("env", "verify", name))
+        assert json.loads(good(rechain("env", "export", name)))["digest"] == lock["digest"]
+    good(rechain("env", "export", "--wheelhouse", "wheels", "latest"))
+    assert good(rechain("env", "build", "wheels")).strip() == prefix
+
+    assert "nothing to remove" in rechain("env", "gc", "--older-than", "0").stderr
+    (six,) = Path(prefix).glob("lib/python*/site-packages/six.py")
+    six.unlink()
+    done = rechain("env", "verify", digest)
+    assert done.returncode == 1
+    assert "site-packages/six.py: is missing" in done.stdout
+    good(rechain("env", "rm", "-y", digest))
+    assert good(rechain("run", "-q", "--lock", "wheels", "code/train.py")) == "7.0.0\n"
+    good(rechain("rm", "-y", run.id, latest().id))
+    assert good(rechain("env", "gc", "--older-than", "0")).startswith(f"removed {digest}")
+    assert rechain("env", "list").stderr == "no environments\n"
+
+
+def test_an_environment_that_a_run_is_using_stays(own, rechain, start, train, latest) -> None:
+    train("import time; print('there', flush=True); time.sleep(1000)")
+    good(rechain("env", "lock", "--python", "3.6", "-o", "my.lock"))
+    started = start("run", "--lock", "my.lock", "code/train.py")
+    assert started.stdout is not None
+    assert started.stdout.readline() == "there\n"
+    done = rechain("env", "rm", "-y", "my.lock")
+    assert done.returncode == 1
+    assert "is used by a run that has not ended" in done.stderr
+    good(rechain("cancel", latest().id))
+    started.communicate()
+    good(rechain("env", "rm", "-y", "my.lock"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (
+            ["env", "build", "nothing"],
+            1,
+            "is no lock file, no environment that `rechain env list`",
+        ),
+        (["env", "verify", "0123456789ab"], 1, "is no lock file, no environment"),
+        (["env", "lock", "--framework-version", "0.1"], 1, "0.1 is not among the versions"),
+        (["env", "lock", "--as-of", "soon"], 1, "as_of is 'soon'; it must be a date"),
+        (["run", "--lock", "nothing", "code/train.py"], 125, "nothing cannot be read: No such"),
+        (["run", "--lock", "bad.lock", "code/train.py"], 125, "bad.lock is no lock"),
+        (["run", "--lock", "x", "--pip", "six", "code/train.py"], 125, "leave one of them out"),
+        (["run", "--lock", "x", "--as-of", "2018-12-31", "code/train.py"], 125, "leave one"),
+        (
+            ["run", "--lock", "x", "--framework-version", "5.1.0", "code/train.py"],
+            125,
+            "--framework-version means nothing with --lock",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(own, rechain, train, arguments, code, words) -> None:
+    Path("bad.lock").write_text("{}")
+    done = rechain(*arguments)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
