@@ -51,6 +51,10 @@ def test_from_lock_to_run_to_removal(own, rechain, train, latest) -> None:
     for name in (digest, "latest", "my.lock", run.id):
         assert "packages are as installed" in good(rechain("env", "verify", name))
         assert json.loads(good(rechain("env", "export", name)))["digest"] == lock["digest"]
+    shown = {row["name"]: row for row in json.loads(good(rechain("env", "show", "--json")))}
+    assert (shown["chainer"]["here"], shown["chainer"]["state"]) == ("7.0.0", "same")
+    assert shown["Python"]["state"] == "newer"
+    assert "absent" in good(rechain("env", "show", "5.1.0"))
     good(rechain("env", "export", "--wheelhouse", "wheels", "latest"))
     assert good(rechain("env", "build", "wheels")).strip() == prefix
 
@@ -109,3 +113,26 @@ def test_what_cannot_be_is_one_clear_line(own, rechain, train, arguments, code, 
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_another_tools_file_asks_for_is_locked(own, rechain) -> None:
+    Path("requirements.txt").write_text("chainer==5.1.0\n-c limits.txt\n-e .\n--pre\n")
+    Path("limits.txt").write_text("six==1.12.0\nnumpy<1.15\nscipy<1\n")
+    Path("setup.py").write_text("from setuptools import setup\nsetup(install_requires=['tqdm'])\n")
+    done = rechain("env", "import", "requirements.txt", "--as-of", "2018-12-31")
+    lock = json.loads(good(done))
+    versions = {one["name"]: one["version"] for one in lock["packages"]}
+    assert lock["recipe"] == "chainer-5.1.0"
+    assert (versions["chainer"], versions["six"]) == ("5.1.0", "1.12.0")
+    assert (versions["numpy"], versions["tqdm"]) == ("1.14.6", "4.28.1")
+    assert "scipy" not in versions
+    assert "note: --pre (requirements.txt, line 4) is left to the settings" in done.stderr
+    assert "note: . (requirements.txt, line 3) is not installed" in done.stderr
+
+    entry = {"version": "==1.12.0", "hashes": [f"sha256:{'0' * 64}"]}
+    document = {"_meta": {"requires": {"python_version": "3.6"}}, "default": {"six": entry}}
+    Path("Pipfile.lock").write_text(json.dumps(document))
+    done = rechain("env", "import", "Pipfile.lock", "-o", "x.lock")
+    assert done.returncode == 1
+    assert "six 1.12.0 of the index is not the file that Pipfile.lock names" in done.stderr
+    assert not Path("x.lock").exists()

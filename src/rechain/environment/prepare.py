@@ -89,7 +89,7 @@ def _recipe(spec: dict[str, Any]) -> Recipe:
     try:
         asked = (spec["recipe"], spec["python"], spec["pip"], spec["strict"])
         further: dict[str, Any] = {name: spec.get(name) for name in ("mpi", "gpu", "as_of")}
-        same = venv_spec(*asked, **further)
+        same = venv_spec(*asked, **further, constraints=spec.get("constraints", ()))
         recipe = era.recipe_of(spec)
     except UserErrorException as error:
         raise EnvironmentFailure(error.message, "Submit the run again.") from error

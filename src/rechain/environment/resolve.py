@@ -44,7 +44,13 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
 
-def plan(recipe: Recipe, cell: Cell, pip: Iterable[str], python: str) -> Plan:
+def plan(
+    recipe: Recipe,
+    cell: Cell,
+    pip: Iterable[str],
+    python: str,
+    constraints: Iterable[str] = (),
+) -> Plan:
     """Bring the recipe and the user's requirements together.
 
     A version that the user asks for exactly, and every range that the recipe's pin is outside
@@ -55,20 +61,27 @@ def plan(recipe: Recipe, cell: Cell, pip: Iterable[str], python: str) -> Plan:
         cell: its cell for this Python.
         pip: the spec's requirements.
         python: the full Python version, for environment markers.
+        constraints: what the user says of packages without asking for them.
     """
     from packaging.requirements import Requirement
 
     marker_values = {"python_version": cell.python, "python_full_version": python}
-    wanted = [Requirement(text) for text in pip]
-    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate(marker_values)]
+
+    def holding(texts: Iterable[str]) -> list[Requirement]:
+        all_of_them = map(Requirement, texts)
+        return [o for o in all_of_them if o.marker is None or o.marker.evaluate(marker_values)]
+
+    wanted, bounds = holding(pip), holding(constraints)
     pins = {one.name: one for one in map(Requirement, cell.pins)}
     limits = [Requirement(text) for text in cell.constraints]
     made = Plan([str(one) for one in wanted], [], list(recipe.build_undated))
-    for one in wanted:
+    for one in (*wanted, *bounds):
         exact = _exact(one)
         pin = pins.get(one.name)
         if pin is not None and not _allows(one, _exact(pin)):
             del pins[one.name]
+            if one in bounds:
+                made.requirements.append(one.name)
             asked = f"@ {one.url}" if one.url else str(one.specifier)
             made.notes.append(f"{one.name} {asked} replaces the recipe's {pin.specifier}")
         if exact is not None:
@@ -78,7 +91,7 @@ def plan(recipe: Recipe, cell: Cell, pip: Iterable[str], python: str) -> Plan:
     # What an exact pin means does not depend on the date.
     made.undated += [pin.name for pin in pins.values() if _exact(pin)]
     made.requirements += [str(pin) for pin in pins.values()]
-    made.constraints = [str(limit) for limit in limits]
+    made.constraints = [str(limit) for limit in (*limits, *bounds)]
     return made
 
 
@@ -120,7 +133,8 @@ def resolve(
     Raises:
         EnvironmentFailure: there is no such set of packages, or no index to ask.
     """
-    made = plan(recipe, cell, spec["pip"], interpreter.version)
+    bounds = spec.get("constraints", ())
+    made = plan(recipe, cell, spec["pip"], interpreter.version, bounds)
     build = {
         "constraints": [*recipe.build_constraints, *_for_builds(recipe, made)],
         "extra": recipe.build_extra,

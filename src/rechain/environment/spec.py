@@ -34,6 +34,7 @@ def venv_spec(
     mpi: dict[str, Any] | None = None,
     gpu: dict[str, Any] | None = None,
     as_of: object = None,
+    constraints: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Describe a virtual environment for a framework version.
 
@@ -49,6 +50,7 @@ def venv_spec(
             `$RECHAIN_MPI`, else `auto`.
         gpu: what `gpu_setting` returned, for a script that uses one.
         as_of: the day whose packages it has, see `era.moment`; None for the recipe's.
+        constraints: requirements that hold for what is installed, without asking for it.
 
     Returns:
         The `environment` of a job.json, with one key more: `notes`, what the user should be told
@@ -70,6 +72,8 @@ def venv_spec(
     }
     if as_of is not None:
         spec["as_of"] = era.moment(as_of)
+    if limits := _merge(_wanted(loaded, constraints, [])):
+        spec["constraints"] = limits
     if mpi is None and any(_needs_mpi(loaded, text) for text in spec["pip"]):
         mpi = mpi_setting(os.environ.get("RECHAIN_MPI") or "auto", os.environ)
     content = {"content": loaded.document}

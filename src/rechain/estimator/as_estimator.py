@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rechain.runconfig.environment import Environment
     from rechain.runconfig.run_configuration import RunConfiguration
 
-__all__ = ["as_estimator", "with_environment"]
+__all__ = ["as_estimator", "version_of_chainer", "with_environment"]
 
 _MPI = ("Mpi", "IntelMpi", "OpenMpi")
 
@@ -213,7 +213,7 @@ def _python(environment: Environment) -> dict[str, Any]:
     }
     if not chainer:
         return {"kind": Estimator, "pip_packages": packages, "notes": [], **common}
-    exact, chosen = _version(chainer[0])
+    exact, chosen = version_of_chainer(chainer[0])
     if environment.as_of is not None and exact not in Chainer.get_supported_versions():
         # The date says what goes with it; it needs no recipe.
         return {"kind": Estimator, "pip_packages": packages, "notes": [], **common}
@@ -233,7 +233,7 @@ def _python(environment: Environment) -> dict[str, Any]:
     }
 
 
-def _version(requirement: str) -> tuple[str, list[str]]:
+def version_of_chainer(requirement: str) -> tuple[str, list[str]]:
     """Return the version of Chainer that a requirement means, and a note if it was chosen."""
     from packaging.requirements import InvalidRequirement, Requirement
 

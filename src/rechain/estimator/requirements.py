@@ -6,7 +6,7 @@ import os
 
 from rechain.exceptions import UserErrorException
 
-__all__ = ["read"]
+__all__ = ["logical_lines", "read", "text_of"]
 
 _INCLUDES = ("-r", "--requirement")
 
@@ -30,24 +30,9 @@ def _read(path: str, why: str, including: tuple[str, ...]) -> list[str]:
     real = os.path.realpath(path)
     if real in including:
         raise UserErrorException(f"{why}, which includes itself: remove one of the -r lines.")
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
-    except FileNotFoundError as error:
-        raise UserErrorException(
-            f"{why}, which does not exist. The path is relative to the folder of what names it.",
-            error,
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserErrorException(
-            f"{why}, which is not UTF-8 text (byte {error.start}).", error
-        ) from error
-    except OSError as error:
-        raise UserErrorException(
-            f"{why}, which cannot be read: {error.strerror}.", error
-        ) from error
+    text = text_of(path, why)
     found = []
-    for number, line in _logical_lines(text):
+    for number, line in logical_lines(text):
         if not line.startswith("-"):
             found.append(line)
             continue
@@ -62,7 +47,36 @@ def _read(path: str, why: str, including: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _logical_lines(text: str) -> list[tuple[int, str]]:
+def text_of(path: str, why: str) -> str:
+    """Return the text of a file.
+
+    Args:
+        path: the file.
+        why: the beginning of what is said if it cannot be read.
+
+    Raises:
+        UserErrorException: it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise UserErrorException(
+            f"{why}, which does not exist. The path is relative to the folder of what names it.",
+            error,
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserErrorException(
+            f"{why}, which is not UTF-8 text (byte {error.start}).", error
+        ) from error
+    except OSError as error:
+        raise UserErrorException(
+            f"{why}, which cannot be read: {error.strerror}.", error
+        ) from error
+
+
+def logical_lines(text: str) -> list[tuple[int, str]]:
+    """Return the lines of a requirement file, joined and without comments, with their numbers."""
     lines = []
     start, joined = 0, ""
     for number, line in enumerate([*text.split("\n"), ""], 1):

@@ -15,7 +15,18 @@ from typing import Any, NamedTuple
 
 from rechain.exceptions import UserErrorException
 
-__all__ = ["PLAIN", "Cell", "Recipe", "cuda", "imports", "load", "mpis", "names", "read_toml"]
+__all__ = [
+    "PLAIN",
+    "Cell",
+    "Recipe",
+    "cuda",
+    "documented",
+    "imports",
+    "load",
+    "mpis",
+    "names",
+    "read_toml",
+]
 
 # The recipe for no framework: a Python, and what the user asks for.
 PLAIN = "plain"
@@ -160,6 +171,15 @@ def cuda() -> dict[str, Any]:
     content = read_toml(f"{_FOLDER}/cuda.toml")
     del content["schema"]
     return content
+
+
+def documented() -> dict[str, Any]:
+    """Return what v1's documentation says its images for Chainer have.
+
+    Returns:
+        `versions` of Chainer, and by `row` the documented version of a dependency for each.
+    """
+    return read_toml(f"{_FOLDER}/documented.toml")
 
 
 def imports() -> dict[str, list[str]]:
