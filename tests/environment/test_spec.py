@@ -267,3 +267,9 @@ def test_without_a_framework_the_pythons_that_people_had_then_come_first(day, py
     cells = era.recipe_of(venv_spec("plain", as_of=day)).cells
     assert cells[0].python == python
     assert len(cells) == len(recipes.load("plain").cells)
+
+
+def test_horovod_is_refused_where_there_is_nothing_for_it_to_work_with():
+    with pytest.raises(UserErrorException, match="never had a binding for Chainer"):
+        spec("horovod==0.15.2")
+    assert "horovod==0.15.2" in spec("horovod==0.15.2", "tensorflow==1.12")["pip"]

