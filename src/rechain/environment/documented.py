@@ -143,7 +143,8 @@ def _no_mpi() -> tuple[str, str]:
 def _mpi(mpi: dict[str, Any]) -> tuple[str, str]:
     name = _FAMILIES[mpi["family"]]
     here = mpi["version"] if mpi["family"] == "impi" else f"{name} {mpi['version']}"
-    return here, "the package index's" if mpi["wanted"] in recipes.mpis()["package"] else "named"
+    of_index = mpi["wanted"] in recipes.mpis()["package"]
+    return here, "of the package index" if of_index else "the machine's"
 
 
 def _cupy(cell: Cell) -> tuple[str, str]:
