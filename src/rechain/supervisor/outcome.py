@@ -157,7 +157,9 @@ def _inside(path: str, work: str) -> str:
     """Return the path relative to the working folder, or nothing if it is not in there."""
     if path.startswith("<"):  # "<string>", "<frozen importlib._bootstrap>"
         return ""
-    if not path.startswith("/"):  # compiled modules name the path of their own source
-        return path if os.path.exists(f"{work}/{path}") else ""
+    if path.endswith((".pyx", ".pxi")) and not os.path.exists(f"{work}/{path}"):
+        return ""  # the source of a compiled module, relative to where it was built
+    if not path.startswith("/"):
+        return path
     folder = work + "/"
     return path[len(folder) :] if path.startswith(folder) else ""
