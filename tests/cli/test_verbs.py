@@ -24,6 +24,7 @@ VERBS = (
     "files",
     "cancel",
     "rm",
+    "env",
     "targets",
     "target",
     "reindex",

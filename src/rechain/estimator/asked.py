@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 __all__ = ["Asked"]
 
 
-class Asked(NamedTuple):
+class Asked:
     """What an environment asks for beyond what an estimator has parameters for.
 
     Attributes:
@@ -16,6 +14,11 @@ class Asked(NamedTuple):
         lock: the file or exported folder of a lock, which says it all.
     """
 
-    python: str | None = None
-    as_of: str | None = None
-    lock: str | None = None
+    __slots__ = ("as_of", "lock", "python")
+
+    def __init__(
+        self, python: str | None = None, as_of: str | None = None, lock: str | None = None
+    ) -> None:
+        self.python = python
+        self.as_of = as_of
+        self.lock = lock
