@@ -147,7 +147,7 @@ def test_preempted_it_goes_on_where_it_was(
     training.held()
     gate.touch()
     high = ["--partition=high", "-N2", "--exclusive", "--output=/dev/null"]
-    slurm.run("sbatch", *high, "--wrap=true")
+    slurm.run("sbatch", *high, "--output=/dev/null", "--wrap=true")
     assert training.first_end()["cause"] == "preempted"
     training.start_again()
     assert training.ended().number == 2

@@ -170,7 +170,14 @@ def test_preempted_it_goes_on_as_the_next_attempt(start, cluster) -> None:
     up(run)
     node = fold(run).attempts[0].attempt["slurm"]["nodes"]
     os.unlink(f"{run.work}/up")
-    cluster.run("sbatch", "--partition=high", f"--nodelist={node}", "--exclusive", "--wrap=true")
+    cluster.run(
+        "sbatch",
+        "--partition=high",
+        f"--nodelist={node}",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap=true",
+    )
     first = wait_for(lambda: fold(run).attempts[0].end, "the end of the first attempt", PATIENCE)
     assert (first["cause"], first["requeue"]) == ("preempted", True)
 
