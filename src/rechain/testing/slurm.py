@@ -179,8 +179,12 @@ class SlurmCluster:
         return {name: value for name, equals, value in fields if equals}
 
     def start_now(self, number: str | int) -> None:
-        """Let a requeued job start at once: Slurm gives it two minutes before its next start."""
-        self.run("scontrol", "update", f"jobid={number}", "starttime=now")
+        """Let a requeued job start soon: Slurm gives it two minutes before its next start.
+
+        Not in this very second: slurmd does not start a job again in the second in which it was
+        ended ("already killed, do not launch batch job").
+        """
+        self.run("scontrol", "update", f"jobid={number}", "starttime=now+2")
 
     def kill_node(self, name: str, *, notice: bool = True) -> None:
         """Take a node's power away: its slurmd and all that runs on it are gone.
