@@ -32,6 +32,8 @@ __all__ = ["SlurmTarget"]
 
 # How long a submitter on another host may take from the run folder to Slurm's answer, in seconds.
 _SUBMITTING = 600.0
+# How long a node may take to end a job that was canceled as it started, in seconds.
+_LEAVING = 20.0
 # How far the clocks of two hosts may be apart, in seconds.
 _CLOCKS = 30.0
 
@@ -141,9 +143,15 @@ class SlurmTarget:
             )  # fmt: skip
         except SlurmError:
             return  # the request in the run folder stands: its supervisor will see it
-        jobs = queue.look(os.stat(run.job).st_uid, time.time()).jobs
+        until = time.monotonic() + _LEAVING
+        while True:
+            job = queue.look(os.stat(run.job).st_uid, time.time()).jobs.get(run.run_id)
+            # It may have been about to start: then its node ends it first.
+            if job is None or job.state != "COMPLETING" or time.monotonic() > until:
+                break
+            time.sleep(0.1)
         state = fold(run)
-        if run.run_id not in jobs or jobs[run.run_id].state != "CANCELLED" or state.end:
+        if job is None or job.state != "CANCELLED" or state.end:
             return
         if state.last is None or (state.last.end or {}).get("requeue"):
             give_up(run, "canceled", "canceled while it waited in Slurm's queue", here=False)
