@@ -110,7 +110,7 @@ def test_a_full_disk_does_not_end_the_training(make_job, tmp_path, need):
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.getuid() != 0:
-        pytest.skip("mounting a small disk needs root")
+        need("root, to mount a small disk,")
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
     if subprocess.run(mount, check=False).returncode:
         need("the right to mount a small disk")
