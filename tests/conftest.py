@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from rechain.environment.engines import CHOICE, VARIABLES
 from rechain.testing import wait_for
+from rechain.testing.engines import DockerEngine, PodmanEngine, ThrowAwayEngine
 from rechain.testing.slurm import COMMANDS, SlurmCluster
 
 SDK = ("azureml-core==1.61.0.post4", "azureml-train-core==1.62.0", "setuptools<81")
@@ -159,6 +162,46 @@ def slurm(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Itera
     if slurm_cluster.run("squeue", "--noheader", "--states=PENDING,RUNNING"):
         slurm_cluster.run("scancel", f"--user={os.getuid()}")
         wait_for(lambda: not slurm_cluster.run("squeue", "--noheader"), "an empty queue", 120)
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Callable[[str], ThrowAwayEngine]]:
+    """A function that returns a real engine by its name: the tests share it and its images."""
+    running: dict[str, ThrowAwayEngine] = {}
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str) -> ThrowAwayEngine:
+            if name not in running:
+                kind = {"podman": PodmanEngine, "docker": DockerEngine}[name]
+                for command in (*kind.commands, "mmdebstrap"):
+                    if shutil.which(command, path=path) is None:
+                        missing(f"{command} (Debian: docker.io, podman, runc, mmdebstrap)")
+                if os.geteuid() != 0:
+                    missing("right to start a container engine")
+                running[name] = stack.enter_context(kind())
+            return running[name]
+
+        yield start
+
+
+@pytest.fixture(params=["podman", "docker"])
+def engine(
+    request: pytest.FixtureRequest,
+    engines: Callable[[str], ThrowAwayEngine],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[ThrowAwayEngine]:
+    """Both engines in turn, found by all that looks for one; no container of a test stays."""
+    started = engines(request.param)
+    for name in {*VARIABLES, CHOICE} - {"HOME", "PATH", "TMPDIR"}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in started.environment.items():
+        monkeypatch.setenv(name, value)
+    yield started
+    left = started.run("ps", "--all", "--quiet").split()
+    for container in left:
+        started.run("rm", "--force", container)
+    assert not left, "a container was left behind"
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""Which engines there are is asked, not guessed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from rechain.environment import engines
+from rechain.environment.errors import EnvironmentFailure
+
+
+@pytest.fixture
+def fake_engine(tmp_path):
+    """A function that makes a client which answers `--version` and `info` with these words."""
+    folder = tmp_path / "clients"
+    folder.mkdir()
+
+    def make(name, version, info, status=0, errors=""):
+        client = folder / name
+        client.write_text(
+            f"#!/bin/sh\ncase $1 in --version) echo '{version}';;\n"
+            f"*) echo '{info if isinstance(info, str) else json.dumps(info)}'\n"
+            f"echo '{errors}' >&2; exit {status};; esac\n"
+        )
+        client.chmod(0o755)
+        return {"PATH": str(folder)}
+
+    return make
+
+
+PODMAN = {"version": {"Version": "5.2.1"}, "host": {"security": {"rootless": True}}}
+
+
+@pytest.mark.fast
+def test_without_an_engine_the_error_says_what_to_install(tmp_path) -> None:
+    with pytest.raises(EnvironmentFailure, match="no container engine here") as error:
+        engines.find({"PATH": str(tmp_path)})
+    assert "Install podman or docker" in error.value.hint
+
+
+@pytest.mark.fast
+def test_a_fake_rootless_podman_is_taken_first(fake_engine) -> None:
+    fake_engine("docker", "Docker version 28.2.2", {"ServerVersion": "28.2.2"})
+    environ = fake_engine("podman", "podman version 5.2.1", PODMAN)
+    environ |= {"XDG_RUNTIME_DIR": "/run/user/7", "TOKEN": "x"}
+    found = engines.find(environ)
+    assert found.title == "podman 5.2.1 (rootless)"
+    assert found.variables == {"PATH": environ["PATH"], "XDG_RUNTIME_DIR": "/run/user/7"}
+    assert engines.find({**environ, engines.CHOICE: "docker"}).title == "docker 28.2.2"
+
+
+@pytest.mark.fast
+def test_a_fake_docker_that_is_podman_counts_as_podman(fake_engine) -> None:
+    environ = fake_engine("docker", "podman version 5.2.1", PODMAN)
+    found = engines.find(environ)
+    assert (found.name, os.path.basename(found.program)) == ("podman", "docker")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "Start its"),
+        ("permission denied while trying to connect to the Docker daemon", "group docker"),
+    ],
+)
+def test_a_fake_docker_without_a_daemon_is_no_engine(fake_engine, error, hint) -> None:
+    environ = fake_engine(
+        "docker", "Docker version 28.2.2", {"ID": "", "ServerErrors": [error]}, status=1
+    )
+    with pytest.raises(EnvironmentFailure, match="docker does not work") as failure:
+        engines.find(environ)
+    assert error.rstrip(".") in failure.value.message
+    assert hint in failure.value.hint
+
+
+@pytest.mark.fast
+def test_a_fake_podman_that_fails_is_no_engine_and_the_next_is_taken(fake_engine) -> None:
+    environ = fake_engine("podman", "podman version 4.3.1", "", 125, "Error: no newuidmap")
+    with pytest.raises(EnvironmentFailure, match="podman does not work: no newuidmap"):
+        engines.find(environ)
+    fake_engine("docker", "Docker version 28.2.2", {"ServerVersion": "28.2.2"})
+    assert engines.find(environ).name == "docker"
+
+
+@pytest.mark.fast
+def test_a_chosen_engine_that_is_not_there_is_an_error(fake_engine) -> None:
+    environ = fake_engine("podman", "podman version 5.2.1", PODMAN)
+    with pytest.raises(EnvironmentFailure, match="nerdctl"):
+        engines.find({**environ, engines.CHOICE: "nerdctl"})
+
+
+@pytest.mark.engines
+def test_the_real_engines_say_what_they_are(engine) -> None:
+    found = engines.find()
+    assert found.name == engine.name
+    assert not found.rootless
+    assert set(engine.environment) - {engines.CHOICE} <= set(found.variables)
+    assert found.check("images", "--quiet", doing="listing") == engine.run("images", "--quiet")
+
+
+@pytest.mark.engines
+def test_what_a_real_engine_refuses_is_said_in_one_line(engine) -> None:
+    lines: list[str] = []
+    found = engines.find()
+    with pytest.raises(EnvironmentFailure, match=f"starting failed: {found.name}: ") as failure:
+        found.check("start", "nothing-here", doing="starting", hint="Do it.", on_line=lines.append)
+    assert failure.value.hint == "Do it."
+    assert "nothing-here" in lines[0]
