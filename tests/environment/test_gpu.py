@@ -116,7 +116,7 @@ def test_an_old_fake_nvidia_smi_that_does_not_know_capabilities(fake_gpu, tmp_pa
         ("chainer-5.1.0", "3.11", "535.104.05", "9.0", "cupy-cuda12x==13.6.0"),
         ("chainer-7.0.0", "3.6", "450.36.06", "8.0", "cupy-cuda110==7.8.0"),
         ("chainer-7.0.0", "3.6", "450.36.05", "7.5", "cupy-cuda102==7.8.0"),
-        ("chainer-7.0.0", "3.11", "535.104.05", "8.0", None),
+        ("chainer-7.0.0", "3.11", "535.104.05", "8.0", "cupy-cuda12x==13.6.0"),
         ("chainer-7.8.1", "3.8", "525.60.13", "8.9", "cupy-cuda12x==12.3.0"),
         ("chainer-7.8.1", "3.8", "525.60.12", "8.9", "cupy-cuda11x==12.3.0"),
         ("chainer-7.8.1", "3.9", "580.65.06", "12.0", "cupy-cuda12x==13.6.0"),
@@ -169,7 +169,7 @@ def test_a_python_is_taken_that_has_a_cupy_for_a_fake_gpu():
     )
     patched = recipes.load("chainer-7.0.0")
     assert cupy.cells_for(patched, spec_for(h100, recipe=patched.name), h100).pythons == (
-        "3.12 or 3.13"
+        "3.9, 3.10, 3.11, 3.12 or 3.13"
     )
     named = spec_for(h100, python="3.6")
     assert cupy.cells_for(recipe, named, h100) is recipe

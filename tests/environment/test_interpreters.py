@@ -143,7 +143,7 @@ def test_patches_are_the_last_resort_and_strict_takes_none(newest, bare):
     with pytest.raises(EnvironmentFailure, match=r"no Python for chainer 7\.0\.0 was found"):
         interpreters.choose(None, recipe, cache, True, said.append)
     # Where every cell needs patches, as with some GPUs, nothing is downloaded first.
-    patched = recipe._replace(cells=tuple(cell for cell in recipe.cells if cell.compat))
+    patched = recipe._replace(cells=tuple(cell for cell in recipe.cells if cell.patched))
     chosen, _ = interpreters.choose(None, patched, cache, False, pytest.fail)
     assert chosen.version.startswith("3.13.")
 

@@ -157,8 +157,8 @@ def _preferred(
     say: Callable[[str], None],
 ) -> Interpreter:
     """Return a Python that the framework runs on as it is; one with patches if there is none."""
-    patched = [cell.python for cell in recipe.cells if cell.compat]
-    minors = [cell.python for cell in recipe.cells if not cell.compat] or patched
+    patched = [cell.python for cell in recipe.cells if cell.patched]
+    minors = [cell.python for cell in recipe.cells if not cell.patched] or patched
     best = _best(here, minors, None)
     if best is not None:
         return best

@@ -158,16 +158,16 @@ def resolved(
     interpreter, notes = interpreters.choose(spec["python"], choice, cache, spec["strict"], say)
     cell = recipe.cell(interpreter.version)
     assert cell is not None, "choose() returns only what the recipe has a cell for"
-    if cell.compat and spec["strict"]:
-        raise EnvironmentFailure(
-            f"{recipe.title} runs on Python {cell.python} only with what Python and NumPy have "
-            "dropped since put back, which strict forbids",
-            "Name an older Python, or leave out strict.",
-        )
     if gpus:
         pins, said = cupy.pins(cell, spec, gpus)
         cell = cell._replace(pins=(*cell.pins, *pins))
         notes += said
+    if spec["strict"] and cell.needed([*cell.pins, *spec["pip"]]):
+        raise EnvironmentFailure(
+            f"{recipe.title} runs on Python {cell.python} only with what Python, NumPy or CuPy "
+            "have dropped since put back, which strict forbids",
+            "Name an older Python, or leave out strict.",
+        )
     mpi = _mpi(spec, cache, say) if "mpi" in spec else None
     if mpi is not None:
         cell = cell._replace(pins=(*cell.pins, *recipe.with_mpi, _mpi4py(cell)))

@@ -199,8 +199,8 @@ def resolve(
         "build": build,
         "notes": notes,
     }
-    if cell.compat:
-        lock["compat"] = list(cell.compat)
+    if compat := cell.needed(package["name"] for package in packages):
+        lock["compat"] = compat
     if mpi is not None:
         lock["mpi"] = {**mpi, "builds_mpi4py": _must_build(f"{folder}/pylock.toml", "mpi4py")}
     return {**lock, "digest": identity(lock)}

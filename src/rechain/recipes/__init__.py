@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 
 from rechain.exceptions import UserErrorException
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
     "PLAIN",
     "Cell",
@@ -56,6 +60,20 @@ class Cell(NamedTuple):
     notes: tuple[str, ...]
     cupy: tuple[str, ...] = ()
     compat: tuple[str, ...] = ()
+
+    @property
+    def patched(self) -> bool:
+        """Whether it needs a patch in any case, with CuPy and without."""
+        return bool(self.needed(()))
+
+    def needed(self, packages: Iterable[str]) -> list[str]:
+        """Return the patches that are needed with these packages: CuPy's only where there is one.
+
+        Args:
+            packages: names.
+        """
+        with_cupy = any(name.startswith("cupy") for name in packages)
+        return [name for name in self.compat if with_cupy or not name.startswith("cupy.")]
 
 
 class Recipe(NamedTuple):

@@ -2,8 +2,9 @@
 
 For environments whose recipe asks for it only; the variable `RECHAIN_COMPAT` names the patches,
 `lock.json` records them. A patch is made right after its module was imported, so before Chainer
-sees it. It adds what is missing; what is there stays as it is, but for one thing: Chainer's own
-call of `numpy.load` allows pickled objects, which every NumPy of its time did.
+sees it. It adds what is missing; what is there stays as it is, but for two things that every NumPy
+of its time did: Chainer's own call of `numpy.load` allows pickled objects, and a whole number that
+pads a sequence is made to fit the sequence's type.
 """
 
 import sys
@@ -161,8 +162,24 @@ class _WithPickles(object):
         return self._numpy.load(file, *args, **options)
 
 
+def _pad_sequence(module):
+    forward = module.PadSequence.forward
+
+    def fitting(self, xs):
+        # NumPy 2 raises for a -1 among unsigned numbers; NumPy 1 wrapped it.
+        if isinstance(self.padding, int):
+            self.padding = module.numpy.asarray(self.padding).astype(xs[0].dtype)[()]
+        return forward(self, xs)
+
+    module.PadSequence.forward = fitting
+
+
 # By the name that recipes have: the module to wait for, and what is then called with it.
 _PATCHES = {
+    "chainer.functions.array.pad_sequence": (
+        "chainer.functions.array.pad_sequence",
+        _pad_sequence,
+    ),
     "chainer.serializers.npz": ("chainer.serializers.npz", _npz),
     "collections": ("collections", _collections),
     "cupy.util": ("cupy", _cupy_util),
