@@ -97,3 +97,30 @@ def test_a_plan_in_a_workspace_changes_nothing_in_it(run, plan) -> None:
 
 def test_a_bad_plan_is_an_error(rechain, home) -> None:
     assert rechain("run", "--dry-run", "nope.py").returncode == 125
+
+
+def test_how_an_image_is_built_is_printed(rechain, home, monkeypatch) -> None:
+    golden = Path(__file__).parents[1] / "environment" / "golden"
+    monkeypatch.delenv("RECHAIN_BASE_IMAGE", raising=False)
+    done = rechain("env", "containerfile", "7.0.0")
+    assert done.stdout == (golden / "7.0.0-cpu.Containerfile").read_text()
+    done = rechain("env", "containerfile", "7.0.0", "--mpi", "mpich", "--base", "debian:13")
+    assert "FROM debian:13\n" in done.stdout
+    assert "COPY mpi/" in done.stdout
+    monkeypatch.setenv("RECHAIN_BASE_IMAGE", "documented")
+    assert "FROM ubuntu:16.04\n" in rechain("env", "containerfile", "5.1.0").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["9.9"], "chainer 9.9 is not among the versions"),
+        (["nothing"], "'nothing' is no lock file"),
+        (["7.0.0", "--base", "Not Good"], "no engine can pull"),
+        (["7.0.0", "-o", "."], ". is there already"),
+    ],
+)
+def test_an_image_that_cannot_be_described_is_an_error(rechain, home, arguments, says) -> None:
+    done = rechain("env", "containerfile", *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rechain.environment import gpu, interpreters, store
@@ -17,7 +18,7 @@ from rechain.record import jsonl
 if TYPE_CHECKING:
     from rechain.recipes import Cell, Recipe
 
-__all__ = ["EnvironmentFailure", "build", "prepare", "resolved"]
+__all__ = ["EnvironmentFailure", "build", "cache_usable", "prepare", "resolved"]
 
 
 def prepare(
@@ -40,12 +41,28 @@ def prepare(
     found = store.find(cache, spec["digest"])
     if found is not None:
         return found
-    try:
-        with alone(store.resolved(cache, spec["digest"])[:-5] + ".lock", say):
+    with cache_usable(cache), alone(store.resolved(cache, spec["digest"])[:-5] + ".lock", say):
+        found = store.find(cache, spec["digest"])
+        if found is None:
+            _make(spec, cache, say)
             found = store.find(cache, spec["digest"])
-            if found is None:
-                _make(spec, cache, say)
-                found = store.find(cache, spec["digest"])
+    if found is None:
+        raise EnvironmentFailure(
+            "the environment was built, and is not there any more",
+            "Something else changes the cache or the interpreter; submit the run again.",
+        )
+    return found
+
+
+@contextmanager
+def cache_usable(cache: str) -> Iterator[None]:
+    """Make it a failure of the environment when the cache cannot be written.
+
+    Raises:
+        EnvironmentFailure: its disk is full, or it cannot be used at all.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise EnvironmentFailure(
@@ -58,12 +75,6 @@ def prepare(
             "Put it elsewhere with RECHAIN_CACHE.",
             str(error),
         ) from error
-    if found is None:
-        raise EnvironmentFailure(
-            "the environment was built, and is not there any more",
-            "Something else changes the cache or the interpreter; submit the run again.",
-        )
-    return found
 
 
 def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:

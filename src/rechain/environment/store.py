@@ -8,6 +8,7 @@ finished one:
     resolved/<digest of the spec>.lock   held (flock) by the one process that prepares it
     envs/<folder>/                       a finished environment with its lock.json; renamed here
     envs/.building.<...>/                one being built, named after its owner
+    images/<digests>.<engine>.json       an image that an engine has, and what is where in it
     uses/<folder>/<run id>               a link to the folder of a run that uses it
     interpreters.json                    what the Pythons of this machine said about themselves
     mpis.json                            what the MPI launchers of this machine said
@@ -31,7 +32,9 @@ __all__ = [
     "cache_root",
     "environments",
     "find",
+    "find_image",
     "forget_users",
+    "image",
     "interpreter_facts",
     "interpreters",
     "mpi_facts",
@@ -150,6 +153,36 @@ def find(cache: str, digest: str) -> dict[str, Any] | None:
         if mpi is None or {**lock["mpi"], **mpi} != lock["mpi"]:
             return None
     return {"python": python, "bin": f"{prefix}/bin", "prefix": prefix, "lock": lock, "mpi": mpi}
+
+
+def image(cache: str, environment: dict[str, Any], engine: str) -> str:
+    """Return the file that says which image an environment became.
+
+    Args:
+        cache: what `cache_root` returned.
+        environment: the `environment` of a job, settled, with an `image`.
+        engine: the name of what keeps the image.
+    """
+    parts = [environment.get("digest", "")[:32], environment["image"]["digest"][:32], engine]
+    return f"{cache}/images/{'-'.join(part for part in parts if part)}.json"
+
+
+def find_image(cache: str, environment: dict[str, Any], engine: str) -> dict[str, Any] | None:
+    """Return the image of an environment, as far as is known without asking its engine.
+
+    Args:
+        cache: what `cache_root` returned.
+        environment: the `environment` of a job, settled, with an `image`.
+        engine: the name of what keeps the image.
+
+    Returns:
+        `{"id", "reference", "base", "engine", "mpi"}`, and `asked` if the user named it: its id,
+        its name, what it is built on (`{"reference", "id", "digest"}`), the engine's title, and
+        what `mpi_facts` returns of the MPI in it, else None. If an environment was built in it
+        also `{"python", "bin", "variables"}`, absolute paths inside and the variables that make
+        use of them. None if it is not known; the engine may still have lost it.
+    """
+    return read_known(image(cache, environment, engine))
 
 
 def interpreter_facts(cache: str, path: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ __all__ = [
     "Recipe",
     "cuda",
     "documented",
+    "images",
     "imports",
     "load",
     "mpis",
@@ -198,6 +199,17 @@ def documented() -> dict[str, Any]:
         `versions` of Chainer, and by `row` the documented version of a dependency for each.
     """
     return read_toml(f"{_FOLDER}/documented.toml")
+
+
+def images() -> dict[str, Any]:
+    """Return which images environments are built on.
+
+    Returns:
+        `cpu`, `gpu` by the package of CuPy, and what v1 documents as `documented`.
+    """
+    content = read_toml(f"{_FOLDER}/images.toml")
+    del content["schema"]
+    return content
 
 
 def imports() -> dict[str, list[str]]:

@@ -8,7 +8,9 @@ import click
 
 __all__ = ["command"]
 
-_VERBS = ("lock", "import", "build", "list", "show", "verify", "export", "rm", "gc")
+_VERBS = (
+    "lock", "import", "build", "list", "show", "verify", "export", "containerfile", "rm", "gc",
+)  # fmt: skip
 
 
 class _Verbs(click.Group):

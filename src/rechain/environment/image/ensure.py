@@ -1,0 +1,220 @@
+"""Make an image ready: fetched as it is, or built; whole, or not there.
+
+The engine keeps the images. It tags one when its last step is done, so a build that was killed
+leaves nothing under the name that is looked for; which name that is says all that is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rechain.environment import store
+from rechain.environment.build import alone, workbench
+from rechain.environment.engines import Engine
+from rechain.environment.errors import EnvironmentFailure
+from rechain.environment.image import context
+from rechain.environment.image.containerfile import PLACES, variables
+from rechain.environment.image.names import base_for
+from rechain.environment.image.registry import explain, pull
+from rechain.environment.prepare import cache_usable
+from rechain.environment.spec import digest_of
+from rechain.record import jsonl
+
+__all__ = ["LABEL", "ensure"]
+
+LABEL = "rechain.environment"
+"""The label of every image that is built here: the digest of its environment."""
+
+_NAME = "localhost/rechain"
+# An image that is known by its content need not be asked for again.
+_BY_CONTENT = re.compile(r"(?:sha256:)?[0-9a-f]{64}|.*@sha256:[0-9a-f]{64}")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
+
+
+def ensure(
+    environment: dict[str, Any],
+    found: dict[str, Any] | None,
+    cache: str,
+    engine: Engine,
+    say: Callable[[str], None] = lambda line: None,
+    password: str | None = None,
+) -> dict[str, Any]:
+    """Make the image of a job ready.
+
+    Args:
+        environment: the `environment` of a job, settled, with an `image`.
+        found: the environment that is put into it, as `store.find` returned it; None for an image
+            that is run as it is.
+        cache: what `store.cache_root` returned.
+        engine: what builds and runs it.
+        say: takes lines for people, as things happen.
+        password: what goes with the image's `registry`.
+
+    Returns:
+        What `store.find_image` returns from now on.
+
+    Raises:
+        EnvironmentFailure: it cannot be made ready.
+    """
+    image = environment["image"]
+    path = store.image(cache, environment, engine.name)
+    with cache_usable(cache), alone(f"{path[:-5]}.lock", say):
+        known = store.find_image(cache, environment, engine.name)
+        if known is not None and not image["pull"] and _inspect(engine, known["id"]):
+            return known
+        names = [one["name"] for one in found["lock"]["packages"]] if found else []
+        reference = base_for(image, names)
+        base = _fetched(engine, reference, image, password, say)
+        facts = _facts(reference, base)
+        if found is None:
+            document: dict[str, Any] = {"id": facts["id"], "reference": reference, "mpi": None}
+        else:
+            document = _built(environment, found, cache, engine, say, facts)
+        document = {"schema": 1, **document, "base": facts, "engine": engine.title}
+        if "asked" in image:
+            document["asked"] = image["asked"]
+        jsonl.write_atomic(path, document)
+        return document
+
+
+def _fetched(
+    engine: Engine,
+    reference: str,
+    image: dict[str, Any],
+    password: str | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return what an image is, after fetching it unless it is there."""
+    here = _inspect(engine, reference)
+    if here is not None and (not image["pull"] or _BY_CONTENT.fullmatch(reference)):
+        return here
+    if here is not None and reference.startswith("localhost/"):
+        return here  # made on this machine, so nowhere else
+    pull(engine, reference, image.get("registry"), password, say)
+    fetched = _inspect(engine, reference)
+    if fetched is None:
+        raise EnvironmentFailure(f"{reference} was fetched, and is not there any more")
+    if here is not None and here["Id"] != fetched["Id"]:
+        say(f"note: {reference} is another image than before")
+    return fetched
+
+
+def _inspect(engine: Engine, reference: str) -> dict[str, Any] | None:
+    said = engine.call("image", "inspect", reference)
+    if said.code == 0:
+        try:
+            (facts,) = json.loads(said.text)
+        except ValueError:
+            facts = None
+        if isinstance(facts, dict):
+            return facts
+    if re.search(r"no such image|not known|not found|unable to find", said.errors.lower()):
+        return None
+    raise EnvironmentFailure(
+        f"{engine.name} does not say whether it has {reference}: {said.reason}",
+        "",
+        said.errors.strip(),
+    )
+
+
+def _facts(reference: str, inspected: dict[str, Any]) -> dict[str, Any]:
+    digests = [one.rpartition("@")[2] for one in inspected.get("RepoDigests") or ()]
+    return {
+        "reference": reference,
+        "id": f"sha256:{inspected['Id'].removeprefix('sha256:')}",
+        "digest": digests[0] if digests else None,
+    }
+
+
+def _built(
+    environment: dict[str, Any],
+    found: dict[str, Any],
+    cache: str,
+    engine: Engine,
+    say: Callable[[str], None],
+    base: dict[str, Any],
+) -> dict[str, Any]:
+    mpi = context.mpi_inside(found["mpi"], cache) if found["mpi"] else None
+    image = environment["image"]
+    content = {
+        "base": base["id"],
+        "environment": os.path.basename(found["prefix"]),
+        "text": context.containerfile(found, image),
+    }
+    key = digest_of(content)
+    name = f"{_NAME}:{key[:32]}"
+    made = _inspect(engine, name)
+    if made is None:
+        _build(engine, name, found, image, cache, say)
+        made = _inspect(engine, name)
+        if made is None:
+            raise EnvironmentFailure("the image was built, and is not there any more")
+    own = variables(mpi is not None)
+    return {
+        "id": _facts(name, made)["id"],
+        "reference": name,
+        "python": f"{PLACES.environment}/bin/python",
+        "bin": f"{PLACES.environment}/bin",
+        "variables": own,
+        "mpi": mpi,
+    }
+
+
+def _build(
+    engine: Engine,
+    name: str,
+    found: dict[str, Any],
+    image: dict[str, Any],
+    cache: str,
+    say: Callable[[str], None],
+) -> None:
+    say(f"building the image {name} with {engine.title}")
+    with workbench(cache) as bench:
+        folder = f"{bench}/image"
+        context.write(found, image, folder)
+        arguments = ["build", "--network", "host", "--tag", name, "--label"]
+        arguments += [f"{LABEL}={found['lock']['digest']}", "--file", f"{folder}/Containerfile"]
+        if engine.name == "podman":
+            arguments.append("--pull=never")
+        else:
+            # Its builder has no proxy of its own. Named only, so that no password is in sight.
+            names = [n for p in _PROXIES for n in (p, p.upper()) if n in os.environ]
+            arguments += [text for proxy in names for text in ("--build-arg", proxy)]
+        said = engine.call(*arguments, folder, on_line=say)
+    if said.code:
+        raise _why(engine, said.errors, found)
+
+
+def _why(engine: Engine, errors: str, found: dict[str, Any]) -> EnvironmentFailure:
+    """Put into words why a build failed."""
+    if "no space left" in errors.lower() or "disk quota exceeded" in errors.lower():
+        return explain(engine, "", None, "no space left\n" + errors[-4000:])
+    detail = errors[-8000:].strip()
+    lock = found["lock"]
+    python, libc = lock["interpreter"]["version"], lock["platform"]["libc"]
+    if re.search(r"version `?GLIBC_[\d.]+'? not found", errors):
+        return EnvironmentFailure(
+            f"the image has an older C library than Python {python} needs, which is of a machine "
+            f"with {libc}",
+            "Name a newer image (RECHAIN_BASE_IMAGE, custom_docker_image), or a Python that was "
+            "built for old systems, such as uv's.",
+            detail,
+        )
+    if "apt-get" in errors and re.search(
+        r"unable to (fetch|locate)|failed to fetch", errors.lower()
+    ):
+        return EnvironmentFailure(
+            "building the image failed: git cannot be fetched for it",
+            "Check the network, or name an image that has git with RECHAIN_BASE_IMAGE.",
+            detail,
+        )
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    told = [line for line in lines if re.match(r"(?i)error|the command", line)]
+    reason = (told or lines or ["no reason given"])[-1]
+    return EnvironmentFailure(
+        f"building the image failed: {reason}", "All of it is in the image build log.", detail
+    )
