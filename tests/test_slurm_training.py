@@ -175,3 +175,60 @@ def test_a_node_is_killed_and_it_goes_on_where_it_was(
     first = fold(training.paths).attempts[0].end
     assert first["requeue"]
     test_resuming.every_iteration_once(training.run)
+
+
+WHERE = """
+import os, sys
+from mpi4py import MPI
+import chainer
+size = MPI.COMM_WORLD.size
+print(os.uname().nodename, sys.prefix, chainer.__file__, os.environ["VIRTUAL_ENV"], size)
+"""
+NODE_STORE = "/dev/shm/rechain-test"  # each node has a /dev/shm of its own
+
+
+@pytest.mark.engines
+def test_each_node_unpacks_the_environment_to_its_own_disk(
+    source: Path, environments: Path, slurm: SlurmCluster
+) -> None:
+    (source / "train.py").write_text(WHERE)
+
+    def on_each(command: str) -> list[str]:
+        return sorted(slurm.run("srun", "-N2", "bash", "-c", command).splitlines())
+
+    def trained() -> tuple[str, list[list[str]]]:
+        training = Training(source, slurm, ALSO_ENGINES, node_store=NODE_STORE)
+        state = training.ended()
+        outs = [Path(training.paths.attempt(1).stdout(rank)).read_text() for rank in range(4)]
+        (note,) = [note for note in state.notes if "the environment is read from" in note]
+        return note, [out.split() for out in outs]
+
+    try:
+        on_each(f"[ $SLURM_PROCID = 0 ] || touch {NODE_STORE}")
+        note, outs = trained()
+        assert note == (
+            "the environment is read from the shared file system, not from the nodes' disks: "
+            "n2: File exists"
+        )
+        assert all(out[1].startswith(str(environments)) for out in outs)
+
+        on_each(f"rm -rf {NODE_STORE}")
+        own = f"{NODE_STORE}/rechain-{os.getuid()}"
+        note, outs = trained()
+        assert note.startswith(
+            f"the environment is read from the nodes' own disks: {own}, unpacked on n1, n2 in "
+        )
+        assert [out[0] for out in outs] == ["n1", "n1", "n2", "n2"]
+        for out in outs:
+            assert out[4] == "4"
+            assert out[1] == out[3]
+            assert out[1].startswith(f"{own}/")
+            assert out[2].startswith(f"{out[1]}/")
+        assert not os.path.exists(NODE_STORE)  # nodes' disks are theirs
+
+        inodes = on_each(f"stat -c %i {own}/*/pyvenv.cfg")
+        note, _ = trained()
+        assert note.endswith(", it was there already")
+        assert on_each(f"stat -c %i {own}/*/pyvenv.cfg") == inodes
+    finally:
+        on_each(f"rm -rf {NODE_STORE}")

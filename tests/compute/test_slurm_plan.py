@@ -91,6 +91,25 @@ def test_the_batch_script_is_what_an_admin_can_read(tmp_path: Path) -> None:
     assert plan(settings) == SCRIPT.replace("{prologue}", str(prologue))
 
 
+def test_where_the_packages_are_unpacked_is_said() -> None:
+    asked = Settings(lowpriority_qos="low", node_store="$TMPDIR/envs")
+    script = plan(asked, environment={"kind": "venv", "recipe": "chainer-7.0.0"})
+    assert script.endswith("""
+# The job's packages: packed to one file in the store, and unpacked from there to each node's own
+# disk, once, where later jobs find them. The folder there is rechain-<uid>/ in $TMPDIR/envs
+
+# The supervisor: it writes the run folder, and ends with the script's exit code.
+exec "$python" -I -S "$program" --slurm "$run"
+""")
+    assert "TMPDIR" not in plan(asked)  # there is nothing to unpack
+
+
+def test_a_target_of_before_there_was_a_node_store() -> None:
+    kept = Settings().to_json()
+    del kept["node_store"]
+    assert request(kept)["node_store"] is None
+
+
 def test_without_settings_nothing_is_asked_of_slurm_that_need_not_be(tmp_path: Path) -> None:
     run, job = make_run(tmp_path, "pass")
     planned = SlurmTarget("cluster", request(Settings().to_json())).plan(run, job)
@@ -149,6 +168,8 @@ def test_a_size_from_the_command_line() -> None:
         ({"prepare": "later"}, "prepare is 'later'; it must be one of job, here"),
         ({"mpi": "x"}, "mpi is 'x'; it must be one of auto, srun:pmix"),
         ({"prologue": "/nonexistent"}, "prologue is '/nonexistent'; there is no such file"),
+        ({"node_store": "scratch"}, "node_store is 'scratch'; it must be an absolute path on"),
+        ({"node_store": "~/scratch"}, "node_store is '~/scratch'; it must be an absolute path"),
         ({"vm_size": "huge"}, "vm_size is 'huge', which the target does not know"),
         ({"vm_sizes": {"x": {"cpus": 0}}}, "the size 'x' has cpus 0"),
         ({"vm_sizes": {"x": {"memory": "much"}}}, "the size 'x' has memory 'much'"),

@@ -36,6 +36,9 @@ def command() -> None:
               help="Shell file that every job sources first, as for `module load`.")  # fmt: skip
 @click.option("--store", metavar="DIR",
               help="Folder of environments that the nodes see. [default: the cache]")  # fmt: skip
+@click.option("--node-store", metavar="DIR",
+              help="Folder on each node's own disk, to which environments are unpacked, such as "
+              "/local/scratch or '$TMPDIR'. [default: they are read from the store]")  # fmt: skip
 @click.option("--prepare", type=click.Choice(["job", "here"]), default="job", show_default=True,
               help="Build environments on the node, or here before submitting.")  # fmt: skip
 @click.option("--mpi", type=click.Choice(["auto", "srun:pmix", "srun:pmi2", "mpirun"]),

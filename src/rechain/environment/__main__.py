@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from rechain.environment import gpu, store
+from rechain.environment import gpu, packed, store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 
@@ -27,13 +27,17 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
         The exit code: 0 if the environment is ready, else 1.
     """
     try:
-        spec = jsonl.read(job)["environment"]
+        document = jsonl.read(job)
+        spec = document["environment"]
         if spec["kind"] != "user-managed":
             from rechain.environment.prepare import prepare
 
             if gpus:
                 spec = gpu.settled(spec, jsonl.loads(gpus))
-            prepare(spec, store.cache_root(), lambda line: print(line, flush=True))
+            cache = store.cache_root()
+            found = prepare(spec, cache, _say)
+            if (document.get("slurm") or {}).get("node_store"):
+                _pack(cache, found["prefix"])
         elif mpiexec:
             from rechain.environment.mpi import ask
 
@@ -57,6 +61,17 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
     print(*(text for text in said.values() if text), sep="\n", flush=True)
     jsonl.write_atomic(result, {"schema": 1, "ok": False, "cause": cause, **said})
     return 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _pack(cache: str, prefix: str) -> None:
+    try:
+        packed.pack(cache, prefix, _say)
+    except OSError as error:
+        _say(f"note: it cannot be packed ({error.strerror or error})")  # the nodes will say so
 
 
 sys.exit(main(*sys.argv[1:]))

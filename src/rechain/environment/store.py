@@ -10,6 +10,7 @@ finished one:
     envs/.building.<...>/                one being built, named after its owner
     images/<digests>.<engine>.json       an image that an engine has, and what is where in it
     uses/<folder>/<run id>               a link to the folder of a run that uses it
+    packs/<folder>.tar                   one of them as a single file, see `packed`
     interpreters.json                    what the Pythons of this machine said about themselves
     mpis.json                            what the MPI launchers of this machine said
     mpi/<package>-<version>/             an MPI of the package index; renamed here

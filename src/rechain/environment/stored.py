@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from rechain.environment import store
+from rechain.environment import packed, store
 from rechain.environment.build import workbench
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
@@ -164,6 +164,7 @@ def remove(cache: str, stored: Stored) -> None:
     """
     with workbench(cache) as bench:
         os.rename(stored.prefix, f"{bench}/{stored.name}")
+    packed.forget(cache, stored.name)
     store.forget_users(cache, stored.name)
 
 

@@ -126,6 +126,7 @@ class AttemptPaths:
         self.reader_end = f"{root}/lost.json"
         self.prepare_log = f"{root}/prepare.log"
         self.prepare_result = f"{root}/prepare.json"
+        self.unpacked = f"{root}/unpacked.json"
         self.resume = f"{root}/resume.json"
         self.supervisor_log = f"{root}/supervisor.log"
         self.mpi_log = f"{root}/mpi.log"

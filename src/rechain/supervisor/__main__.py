@@ -2,7 +2,8 @@
 
 `... --rank RUN_FOLDER ATTEMPT` is what mpiexec starts in place of each rank, and `--resume` finds
 out how a next attempt goes on. `... --slurm RUN_FOLDER` is one as a Slurm job, and
-`--node RUN_FOLDER ATTEMPT` guards one of its nodes, where it has several.
+`--node RUN_FOLDER ATTEMPT` guards one of its nodes, where it has several. `--unpack` brings an
+environment to a node's own disk.
 
 `-I -S` keeps the user's Python settings and site-packages out and halves the start; so the way to
 Rechain's own modules is laid here.
@@ -26,6 +27,10 @@ elif sys.argv[1] == "--resume":
     from rechain.supervisor.resume import resume
 
     resume(sys.argv[2], sys.argv[3])
+elif sys.argv[1] == "--unpack":
+    from rechain.supervisor.unpack import unpack_here
+
+    unpack_here(*sys.argv[2:])
 elif sys.argv[1] == "--slurm":
     from rechain.supervisor.slurm import serve
 

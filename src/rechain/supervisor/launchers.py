@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["candidates", "guards", "launcher", "prove", "surroundings"]
+__all__ = ["candidates", "launcher", "on_each_node", "prove", "surroundings"]
 
 # Seconds for a proof: MPI looks for networks, and a cold file system has mpi4py.
 _PATIENCE = 120
@@ -35,16 +35,14 @@ _PROOF = (
 _ENDS = {77: "there is no mpi4py", 78: "worlds of one rank each"}
 
 
-def guards(nodes: int, run_folder: str, attempt: int) -> list[str]:
-    """Return the command that starts a node guard on each node.
+def on_each_node(nodes: int, *arguments: str) -> list[str]:
+    """Return the command that starts one process of ours on each node.
 
     Args:
         nodes: how many.
-        run_folder: the run.
-        attempt: the attempt's number.
+        *arguments: see `__main__.py`.
     """
-    program = [sys.executable, "-I", "-S", PROGRAM, "--node", run_folder, str(attempt)]
-    return [*_srun("none", nodes, 1), *program]
+    return [*_srun("none", nodes, 1), sys.executable, "-I", "-S", PROGRAM, *arguments]
 
 
 def _srun(mpi: str, nodes: int, each: int) -> list[str]:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from rechain.environment import packed
 from rechain.record import events, host, jsonl
 from rechain.record.paths import RunPaths
 from rechain.supervisor import link, linux, tree
@@ -22,7 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["guard_node"]
+__all__ = ["HELD", "guard_node"]
+
+HELD = "RECHAIN_UNPACKED"
+"""The variable that names the environment on the node's own disk, which it is to keep there."""
 
 _DEAF = "there was no sign of life from the supervisor on it"
 
@@ -45,6 +49,8 @@ def guard_node(run_folder: str, number: str) -> NoReturn:
     log = os.open(run.attempt(int(number)).node_log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     hosts = [os.environ.get(key, "") for key in ("SLURM_LAUNCH_NODE_IPADDR", "SLURM_SUBMIT_HOST")]
     line = link.call(os.environ.pop(link.ADDRESS), list(filter(None, hosts)), name)
+    if held := os.environ.pop(HELD, ""):
+        packed.hold(held)
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor, stands_for in ((null, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, stands_for)

@@ -14,6 +14,7 @@ from rechain.record import events, jsonl
 from rechain.supervisor import launchers, linux, tree
 from rechain.supervisor.link import ADDRESS, Hub
 from rechain.supervisor.linux import signal
+from rechain.supervisor.node import HELD
 from rechain.supervisor.nodes import NODES
 from rechain.supervisor.outcome import Outcome, tail
 from rechain.supervisor.rank import SEATED
@@ -122,10 +123,13 @@ class NodeRanks(Ranks):
             environment = dict(os.environ)
             launchers.surroundings(environment)
             environment[ADDRESS] = self._hub.address
+            environment[HELD] = self._stage.unpacked
             redirect("/dev/null", os.O_RDONLY, 0)
             redirect(self._attempt.mpi_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
             os.dup2(1, 2)
-            command = launchers.guards(self._nodes, self._run.root, self._attempt.number)
+            command = launchers.on_each_node(
+                self._nodes, "--node", self._run.root, str(self._attempt.number)
+            )
             os.execvpe(command[0], command, environment)
         except OSError as error:
             os.write(2, f"srun cannot be started: {error}\n".encode())

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TO_PREPARE", "Slurm", "serve"]
 
-# The submitter's variables by which packages are found; the script of a managed job has not these.
-TO_PREPARE = ("UV_", "PIP_")
+# The submitter's variables by which packages are found, and where they are kept; the script of a
+# managed job has not these.
+TO_PREPARE = ("UV_", "PIP_", "RECHAIN_CACHE")
 
 # What slurmstepd writes into the job's log when it ends one, and what follows the moment.
 _MARK = "*** JOB "

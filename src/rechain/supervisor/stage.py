@@ -56,6 +56,7 @@ class Stage:
 
     Attributes:
         notes: what the user should be told once.
+        unpacked: the environment's folder on the nodes' own disks; empty if it is not there.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Stage:
         self._arguments: list[str] = job["command"][1:]
         self._gpus: list[dict[str, str]] | None = None  # None: nobody has looked
         self.notes: list[str] = []
+        self.unpacked = ""
 
     @property
     def ready(self) -> bool:
@@ -194,6 +196,43 @@ class Stage:
         if self._found["prefix"]:
             store.use(self._cache, self._found["prefix"], self._run.root)
         return notes
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether the environment is to be read from each node's own disk."""
+        assert self._found is not None
+        folder = (self._job.get("slurm") or {}).get("node_store")
+        return bool(folder and self._found["prefix"])
+
+    def start_unpacking(self) -> None:
+        """Become the process that brings it there; called in a fresh child."""
+        from rechain.supervisor.unpack import on_all_nodes
+
+        assert self._found is not None
+        redirect("/dev/null", os.O_RDONLY, 0)
+        redirect(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
+        os.dup2(1, 2)
+        on_all_nodes(
+            self._cache, self._found["prefix"], self._job["slurm"]["node_store"],
+            self._job["distribution"]["nodes"], self._attempt.unpacked,
+        )  # fmt: skip
+
+    def use_unpacked(self) -> str:
+        """Take over what that process found; return what to tell of it."""
+        assert self._found is not None
+        try:
+            said: dict[str, Any] = jsonl.read(self._attempt.unpacked)
+        except (OSError, ValueError):
+            log = self._attempt.prepare_log
+            return f"the environment is read from the shared file system: see {log}"
+        if said["prefix"]:
+            from rechain.environment import packed
+
+            self.unpacked = prefix = said["prefix"]
+            packed.hold(prefix)
+            places = {"python": f"{prefix}/bin/python", "bin": f"{prefix}/bin", "prefix": prefix}
+            self._found = {**self._found, **places}
+        return str(said["text"])
 
     def start_resuming(self) -> None:
         """Become the process that finds out how the script goes on; called in a fresh child."""

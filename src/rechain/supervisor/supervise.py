@@ -149,22 +149,22 @@ class Supervisor:
                 self.journal.write("note", text=note)
             if not stage.ready:
                 self.journal.write("state", state="Preparing")
-                self._spawn(stage.start_preparing)
-                status = self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
-                if self.stopping:
+                if not self._run_child(stage.start_preparing):
                     return self._stopped(None)
-                stage.read_result(status)
+                stage.read_result(self._status or 0)
             for note in stage.write_lock():
                 self.journal.write("note", text=note)
+            if stage.unpacks:
+                if not self._run_child(stage.start_unpacking):
+                    return self._stopped(None)
+                self.journal.write("note", text=stage.use_unpacked())
         except EnvironmentNotReady as error:
             outcome = Outcome(error.cause, error.message)
             outcome.detail = error.detail
             outcome.hint = error.hint
             return outcome
         if self.attempt.number > 1:
-            self._spawn(stage.start_resuming)
-            self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
-            if self.stopping:
+            if not self._run_child(stage.start_resuming):
                 return self._stopped(None)
             stage.say_how_it_goes_on(self.journal)
         return self._run_script(stage)
@@ -248,11 +248,8 @@ class Supervisor:
 
     def _make_ready(self, script: Script) -> bool:
         """See to what comes before the script; return False if the attempt must end first."""
-        if script.unproved:
-            self._spawn(script.prove)
-            self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
-            if not self.stopping:
-                script.read_proof()
+        if script.unproved and self._run_child(script.prove):
+            script.read_proof()
         while not self.stopping and not script.ready():
             self._sleep()
             self._look_around()
@@ -267,6 +264,12 @@ class Supervisor:
         elif status is not None:
             outcome.signal = os.WTERMSIG(status)
         return outcome
+
+    def _run_child(self, start: Callable[[], None]) -> bool:
+        """Run a child to its end; return False if the attempt must end first."""
+        self._spawn(start)
+        self._wait_for_child(lambda: linux.ask_group_to_end(self._child))
+        return self.stopping is None
 
     def _spawn(self, start: Any) -> None:
         """Fork; the child leads a session of its own and dies with this process."""

@@ -33,6 +33,7 @@ class SlurmCompute(ComputeTarget):
         vm_sizes: Mapping[str, Mapping[str, Any]] | None = None,
         prologue: str | os.PathLike[str] | None = None,
         store: str | os.PathLike[str] | None = None,
+        node_store: str | None = None,
         prepare: str = "job",
         mpi: str = "auto",
         secrets: str | os.PathLike[str] | None = None,
@@ -53,6 +54,7 @@ class SlurmCompute(ComputeTarget):
                 GiB and `partition`.
             prologue: a shell file that every job sources first.
             store: the folder of environments; the nodes must see it.
+            node_store: a folder on each node's own disk, to which environments are unpacked.
             prepare: where environments are built: `job` or `here`.
             mpi: what starts ranks on several nodes.
             secrets: a file of `NAME=VALUE` lines that only its owner can read.
@@ -73,6 +75,7 @@ class SlurmCompute(ComputeTarget):
             vm_sizes=vm_sizes,
             prologue=prologue,
             store=store,
+            node_store=node_store,
             prepare=prepare,
             mpi=mpi,
             secrets=secrets,

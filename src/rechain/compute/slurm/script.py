@@ -48,6 +48,11 @@ type module >/dev/null 2>&1 || . /etc/profile  # `module` is a function of login
 . "$prologue" || refuse "the prologue $prologue ended with $?"
 """
 
+_NODE_STORE = """
+# The job's packages: packed to one file in the store, and unpacked from there to each node's own
+# disk, once, where later jobs find them. The folder there is rechain-<uid>/ in {node_store}
+"""
+
 _LAST = """
 # The supervisor: it writes the run folder, and ends with the script's exit code.
 exec "$python" -I -S "$program" --slurm "$run"
@@ -74,7 +79,9 @@ def render(run: RunPaths, job: Mapping[str, Any], request: Mapping[str, Any]) ->
         "time": _minutes(job, request),
         "requeue": True,
     }
-    return batch(options, run.root, request, PROGRAM, _LAST)
+    folder = request.get("node_store") if job["environment"]["kind"] != "user-managed" else None
+    note = _NODE_STORE.format(node_store=folder) if folder else ""
+    return batch(options, run.root, request, PROGRAM, note + _LAST)
 
 
 def batch(

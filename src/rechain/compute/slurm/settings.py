@@ -46,6 +46,8 @@ class Settings:
         prologue: a shell file that every job sources first, such as one with `module load`.
         store: the folder of environments; the nodes must see it. The submitter's cache if left
             out.
+        node_store: a folder on each node's own disk, to which environments are unpacked from one
+            file; `$NAME` in it is a variable of the job. Without it they are read from the store.
         prepare: where environments are built: `job`, on the node; or `here`, before submitting.
         mpi: what starts ranks on several nodes.
         secrets: a file of `NAME=VALUE` lines that only its owner can read; jobs take their secret
@@ -69,6 +71,7 @@ class Settings:
         vm_sizes: Mapping[str, Mapping[str, Any]] | None = None,
         prologue: str | os.PathLike[str] | None = None,
         store: str | os.PathLike[str] | None = None,
+        node_store: str | None = None,
         prepare: str = "job",
         mpi: str = "auto",
         secrets: str | os.PathLike[str] | None = None,
@@ -98,6 +101,7 @@ class Settings:
             "vm_sizes": sizes_,
             "prologue": _file("prologue", prologue),
             "store": None if store is None else os.path.abspath(os.path.expanduser(store)),
+            "node_store": _node_store(node_store),
             "prepare": prepare,
             "mpi": mpi,
             "secrets": _file("secrets", secrets),
@@ -142,6 +146,7 @@ def request(
         "partition": partition,
         "qos": qos,
         **{name: settings[name] for name in kept},
+        "node_store": settings.get("node_store"),  # a newer setting: a target may be without it
         "priority": priority or "dedicated",
         "vm_size": wanted,
         "constraint": facts.get("constraint"),
@@ -221,6 +226,17 @@ def _check_word(name: str, word: object) -> None:
         raise ComputeTargetException(
             f"{name} is {word!r}; it must be what sbatch takes, without spaces and quotes."
         )
+
+
+def _node_store(folder: str | None) -> str | None:
+    if folder is None:
+        return None
+    if not re.match(r"(/|\$\w|\$\{\w)", folder) or "\n" in folder:
+        raise ComputeTargetException(
+            f"node_store is {folder!r}; it must be an absolute path on the nodes, such as "
+            "/local/scratch or $TMPDIR."
+        )
+    return folder
 
 
 def _file(name: str, path: str | os.PathLike[str] | None) -> str | None:
