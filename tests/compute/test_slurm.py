@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -224,9 +225,40 @@ def test_why_it_waits_is_said_in_words(start, options, said) -> None:
 
 
 @engines
-def test_a_partition_that_is_not_there(start) -> None:
-    with pytest.raises(StartError, match="Invalid partition name specified"):
-        start("pass", {"partition": "nowhere"})
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"partition": "nowhere"}, "no such partition: name one of `sinfo -o %P` in the"),
+        ({"options": ["--gres=tape:1"]}, "no such gres: see the target's vm_size"),
+        ({"options": ["--constraint=ib"]}, "no node has such a feature"),
+        ({"options": ["--mem=99T"]}, "can give what it asks for: ask for less (--node-count"),
+        ({"options": ["--nodelist=n9"]}, "the cluster has no node of that name"),
+        ({"options": ["--reservation=x"]}, "the cluster has no such reservation"),
+        ({"options": ["--licenses=x:1"]}, "the cluster has no such license"),
+        ({"options": ["--nonsense"]}, "this sbatch has no such option"),
+    ],
+)
+def test_what_slurm_does_not_take_is_said_with_what_to_do(start, settings, said) -> None:
+    with pytest.raises(StartError, match=f"^Slurm does not take the job: .*{re.escape(said)}"):
+        start("pass", settings)
+
+
+@pytest.mark.matrix
+def test_limits_of_partitions(start, tmp_path, monkeypatch) -> None:
+    extra = (
+        "PartitionName=short Nodes=ALL MaxTime=10\nPartitionName=one Nodes=ALL MaxNodes=1\n"
+        "PartitionName=off Nodes=ALL State=INACTIVE\nEnforcePartLimits=ALL"
+    )
+    several = {"nodes": 2, "processes_per_node": 1, "communicator": "None"}
+    with SlurmCluster(2, extra=extra) as other:
+        for name, value in other.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StartError, match="its time limit is missing, or longer than it may"):
+            start("pass", {"partition": "short"}, seconds=3600)
+        with pytest.raises(StartError, match="more nodes than the partition gives to one job"):
+            start("pass", {"partition": "one"}, distribution=several)
+        with pytest.raises(StartError, match="the partition takes no jobs now"):
+            start("pass", {"partition": "off"})
 
 
 @engines

@@ -9,7 +9,7 @@ import pytest
 
 from rechain.compute.slurm import queue
 from rechain.compute.slurm.commands import environment
-from rechain.compute.slurm.reasons import REASONS, in_words
+from rechain.compute.slurm.reasons import REASONS, REFUSALS, in_words, refused
 from rechain.compute.slurm.states import STATES
 from rechain.record import jsonl
 from rechain.record.causes import CAUSES
@@ -64,6 +64,41 @@ def test_every_reason_says_what_to_do(code: str) -> None:
 )
 def test_reasons_in_words(code: str, said: str) -> None:
     assert said in in_words(code)
+
+
+@pytest.mark.parametrize("text", sorted(REFUSALS))
+def test_every_refusal_says_what_to_do(text: str) -> None:
+    row = REFUSALS[text]
+    assert row.words
+    assert row.advice
+    said = refused(f"sbatch: error: Batch job submission failed: {text}\n")
+    assert said == f"Slurm does not take the job: {row.words}: {row.advice} [{text}]"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("", "Slurm does not take the job: it said nothing"),
+        ("sbatch: error: Invalid --time specification\n", "job: Invalid --time specification"),
+        (
+            "sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more information\n",
+            "(rechain target show) [unrecognized option '--x']",
+        ),
+        (
+            "sbatch: error: Name a project with --comment\n"
+            "sbatch: error: Batch job submission failed: Unspecified error\n",
+            "job: Name a project with --comment | Unspecified error",
+        ),
+        (
+            "sbatch: error: Memory specification can not be satisfied\n"
+            "sbatch: error: Batch job submission failed: Requested node configuration is not "
+            "available\n",
+            "[Memory specification can not be satisfied | Requested node configuration is not ava",
+        ),
+    ],
+)
+def test_why_a_job_is_not_taken(said: str, words: str) -> None:
+    assert words in refused(said)
 
 
 def test_what_squeue_prints() -> None:

@@ -98,4 +98,4 @@ class SlurmCompute(ComputeTarget):
 
         self.workspace._make()
         asked = request(read(self.workspace, self.name))
-        yield from check(self.name, asked, self.workspace._paths.experiments, seconds)
+        yield from check(asked, self.workspace._paths.experiments, seconds)

@@ -13,7 +13,7 @@ import time
 from rechain.compute.ended import give_up
 from rechain.compute.slurm import queue
 from rechain.compute.slurm.commands import SlurmError, call
-from rechain.compute.slurm.reasons import REASONS, in_words
+from rechain.compute.slurm.reasons import REASONS, in_words, refused
 from rechain.compute.slurm.states import STATES
 from rechain.compute.target import EXPECTED, Observation, StartError, Submission, command_of
 from rechain.job.variables import is_secret
@@ -90,7 +90,8 @@ class SlurmTarget:
             if "timed out" in error.message.lower():  # it may have been taken all the same
                 found = queue.look(os.getuid(), time.time()).jobs.get(run.run_id)
             if found is None:
-                raise StartError(error.message) from error
+                message = refused(error.said) if error.said else error.message
+                raise StartError(message) from error
             said = found.id
         number, _, cluster = said.strip().splitlines()[-1].partition(";")
         return {"job": number, "cluster": cluster or None, "note": ""}

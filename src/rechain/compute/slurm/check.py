@@ -8,7 +8,7 @@ import time
 
 from rechain.compute.slurm import probe, queue
 from rechain.compute.slurm.commands import SlurmError, call
-from rechain.compute.slurm.reasons import in_words
+from rechain.compute.slurm.reasons import in_words, refused
 from rechain.compute.slurm.script import batch, place_options
 from rechain.compute.slurm.states import STATES
 from rechain.record import jsonl
@@ -40,11 +40,10 @@ class Finding:
         self.words = words
 
 
-def check(name: str, request: Mapping[str, Any], folder: str, seconds: float) -> Iterator[Finding]:
+def check(request: Mapping[str, Any], folder: str, seconds: float) -> Iterator[Finding]:
     """Yield what there is to say of a target, as it is found.
 
     Args:
-        name: the target's name.
         request: what its jobs ask of the cluster.
         folder: where to make a folder for the job, among the run folders; it is removed again.
         seconds: how long the job may wait in the queue.
@@ -57,7 +56,7 @@ def check(name: str, request: Mapping[str, Any], folder: str, seconds: float) ->
     place = f"{folder}/check-{int(time.time())}-{os.urandom(4).hex()}"
     os.makedirs(place)
     try:
-        yield from _Probe(name, request, place, seconds).findings()
+        yield from _Probe(request, place, seconds).findings()
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -112,18 +111,16 @@ class _Probe:
     """A job that tries things out.
 
     Args:
-        name: the target's name.
         request: what its jobs ask of the cluster.
         place: the folder of the job.
         seconds: how long it may wait in the queue.
     """
 
-    def __init__(self, name: str, request: Mapping[str, Any], place: str, seconds: float) -> None:
+    def __init__(self, request: Mapping[str, Any], place: str, seconds: float) -> None:
         self._request = request
         self._place = place
         self._seconds = seconds
         self._name = f"rechain-{os.path.basename(place)}"
-        self._target = name
         self._log = f"{place}/job.log"
 
     def findings(self) -> Iterator[Finding]:
@@ -189,11 +186,11 @@ class _Probe:
         try:
             said = call(["sbatch", "--parsable"], given=script)
         except SlurmError as error:
-            words = f"{error.message} (rechain target show {self._target})"
+            words = refused(error.said) if error.said else error.message
             if needed:
                 yield Finding(False, "job", words)
             else:
-                yield Finding(None, "two nodes", f"not tried: {error.message}")
+                yield Finding(None, "two nodes", f"not tried: {words}")
             return None
         return said.strip().splitlines()[-1].partition(";")[0]
 

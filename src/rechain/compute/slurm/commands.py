@@ -24,12 +24,14 @@ class SlurmError(Exception):
     Args:
         message: one line: which, and what it said.
         missing: whether there is no such command on this machine.
+        said: all that it printed on stderr, where it ran and failed.
     """
 
-    def __init__(self, message: str, *, missing: bool = False) -> None:
+    def __init__(self, message: str, *, missing: bool = False, said: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.missing = missing
+        self.said = said
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -80,5 +82,6 @@ def call(
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         last = said[-1] if said else f"it ended with {done.returncode} and said nothing"
-        raise SlurmError(f"{name}: {last.removeprefix(f'{name}: ').removeprefix('error: ')}")
+        words = last.removeprefix(f"{name}: ").removeprefix("error: ")
+        raise SlurmError(f"{name}: {words}", said=done.stderr)
     return done.stdout

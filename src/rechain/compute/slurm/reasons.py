@@ -1,13 +1,14 @@
-"""Why a job waits, in words: what Slurm's codes mean, and what its user can do.
+"""Why a job waits or is not taken, in words: what Slurm says, and what its user can do.
 
-The codes are those of squeue(1), "JOB REASON CODES", and of Slurm's page on resource limits.
+The codes are those of squeue(1), "JOB REASON CODES", and of Slurm's page on resource limits; the
+sentences are those of Slurm's `slurm_errno.c`, the same from 19.05 to 25.11, and of sbatch.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["REASONS", "Reason", "in_words"]
+__all__ = ["REASONS", "REFUSALS", "Reason", "in_words", "refused"]
 
 _WAIT = "nothing to do but to wait"
 _ADMIN = "ask the cluster's administrators"
@@ -119,6 +120,120 @@ REASONS: dict[str, Reason] = {
     "SystemFailure": Reason("Slurm itself, a file system or the network failed", _ADMIN),
 }  # fmt: skip
 
+_SEE = "see the target's vm_size (rechain target show)"
+_TIME = "give a shorter --time-limit (max_run_duration_seconds); `sinfo -o '%P %l'` shows limits"
+_OPTION = "see the target's --sbatch-option (rechain target show)"
+_LATER = "nothing was submitted; try again later"
+
+# What sbatch says when it does not take a job. It may say more in the lines before.
+REFUSALS: dict[str, Reason] = {
+    "Invalid partition name specified": Reason(
+        "the cluster has no such partition",
+        "name one of `sinfo -o %P` in the target (rechain target add --partition)",
+    ),
+    "No partition specified or system default partition": Reason(
+        "the cluster has no default partition",
+        "name one of `sinfo -o %P` in the target (rechain target add --partition)",
+    ),
+    "User's group not permitted to use this partition": Reason(
+        "you may not use the partition", f"name another with --partition, or {_ADMIN}"
+    ),
+    "Required partition not available (inactive or drain)": Reason(
+        "the partition takes no jobs now", f"name another with --partition, or {_ADMIN}"
+    ),
+    "Partition in DOWN state": Reason(
+        "the partition takes no jobs now", f"name another with --partition, or {_ADMIN}"
+    ),
+    "Invalid account or account/partition combination specified": Reason(
+        "there is no such account, or you may not charge it, or not on this partition",
+        "name yours in the target (rechain target add --account); `sacctmgr show assoc "
+        "user=$USER format=account,partition,qos` lists them",
+    ),
+    "Invalid qos specification": Reason(
+        "there is no such QOS, or you may not use it",
+        "name another in the target (rechain target add --qos); `sacctmgr show assoc user=$USER "
+        "format=account,qos` lists them",
+    ),
+    "Job violates accounting/QOS policy": Reason(
+        "it asks for more than your account or its QOS allows, or you have too many jobs there",
+        "wait for jobs to end, or ask for less: --node-count, --vm-size, --time-limit",
+    ),
+    "Requested time limit is invalid (missing or exceeds some limit)": Reason(
+        "its time limit is missing, or longer than it may be", _TIME
+    ),
+    "Time limit specification required, but not provided": Reason(
+        "it needs a time limit", "give one with --time-limit (max_run_duration_seconds)"
+    ),
+    "Invalid generic resource (gres) specification": Reason(
+        "the cluster has no such gres",
+        f"{_SEE}: its gres must be one of `sinfo -o '%P %G'`, as in --vm-size "
+        "NAME=cpus:8,gres:gpu:1",
+    ),
+    "Invalid GRES specification (with and without type identification)": Reason(
+        "its gres is named with a type and without one", f"{_SEE}, and its --sbatch-option"
+    ),
+    "Invalid Trackable RESource (TRES) specification": Reason(
+        "it asks for a resource that the cluster does not know", f"{_SEE}, and its --sbatch-option"
+    ),
+    "Invalid feature specification": Reason(
+        "no node has such a feature",
+        f"{_SEE}: its constraint must be one of `sinfo -o '%P %f'`",
+    ),
+    "Requested node configuration is not available": Reason(
+        "no node, or not as many nodes, can give what it asks for",
+        f"ask for less (--node-count, -n), or {_SEE}; `sinfo -o '%P %D %c %m %G'` shows each "
+        "partition's nodes, CPUs, memory in MB and gres",
+    ),
+    "Memory required by task is not available": Reason(
+        "no node has the memory that it asks for", f"{_SEE}; `sinfo -o '%P %m'` shows MB per node"
+    ),
+    "More processors requested than permitted": Reason(
+        "it asks for more CPUs than it may", "ask for less: --node-count, -n, --vm-size"
+    ),
+    "Node count specification invalid": Reason(
+        "it asks for more nodes than the partition gives to one job, or for fewer",
+        "change --node-count; `sinfo -o '%P %s'` shows how many there may be",
+    ),
+    "Task count specification invalid": Reason(
+        "its ranks do not fit its nodes", "change --node-count or -n"
+    ),
+    "Invalid node name specified": Reason(
+        "the cluster has no node of that name", _OPTION
+    ),
+    "Requested nodes not in this partition": Reason(
+        "the nodes that are named are not in its partition",
+        _OPTION,
+    ),
+    "Required node not available (down, drained or reserved)": Reason(
+        "nodes that it asks for are down, drained or reserved", f"see `sinfo -R`, or {_ADMIN}"
+    ),
+    "Requested reservation is invalid": Reason(
+        "the cluster has no such reservation", _OPTION
+    ),
+    "Access denied to requested reservation": Reason(
+        "you may not use the reservation", f"leave out its --sbatch-option, or {_ADMIN}"
+    ),
+    "Invalid license specification": Reason(
+        "the cluster has no such license", _OPTION
+    ),
+    "Access/permission denied": Reason("you may not do that there", _ADMIN),
+    "Invalid user id": Reason("the cluster does not know your user", _ADMIN),
+    "MaxJobCount limit reached": Reason("the cluster is full of jobs", _LATER),
+    "Slurm temporarily unable to accept job": Reason("the cluster is full of jobs", _LATER),
+    "Unable to contact slurm controller": Reason(
+        "slurmctld does not answer", f"{_LATER}; `scontrol ping` shows whether it does"
+    ),
+    "Invalid authentication credential": Reason(
+        "munge does not work on this machine, or its clock is wrong", _ADMIN
+    ),
+    "Protocol authentication error": Reason(
+        "munge does not work on this machine, or its clock is wrong", _ADMIN
+    ),
+    "unrecognized option": Reason(
+        "this sbatch has no such option", _OPTION
+    ),
+}  # fmt: skip
+
 # QOSMaxCpuPerUserLimit, AssocGrpGRES, QOSGrpNodeLimit, AssocMaxWallDurationPerJobLimit, ...
 _LIMIT = re.compile(
     r"(?P<scope>QOS|Assoc)(?P<kind>Grp|Max|Min)(?P<what>[A-Za-z]*?)"
@@ -142,6 +257,26 @@ def in_words(code: str) -> str:
     never = "it will not start by itself: " if found.stuck else ""
     shown = f" [{code}]" if code else ""
     return f"{found.words}: {never}{found.advice}{shown}"
+
+
+def refused(said: str) -> str:
+    """Return why a job was not taken and what to do, in one line with Slurm's own words.
+
+    Args:
+        said: all that sbatch printed on stderr.
+    """
+    lines = []
+    for line in said.splitlines():
+        words = line.strip().removeprefix("sbatch: ").removeprefix("error: ")
+        words = words.removeprefix("Batch job submission failed: ").strip()
+        if words and not words.startswith("Try "):
+            lines.append(words)
+    own = " | ".join(lines) or "it said nothing"
+    for line in reversed(lines):
+        for text, row in REFUSALS.items():
+            if text in line:
+                return f"Slurm does not take the job: {row.words}: {row.advice} [{own}]"
+    return f"Slurm does not take the job: {own}"
 
 
 def _of_limit(code: str) -> Reason | None:
