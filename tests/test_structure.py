@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "recipes": {"exceptions"},
     "job": {"exceptions", "record"},
     "runconfig": {"exceptions", "record", "recipes"},
+    "compare": set(),
     "data": {"exceptions", "planned", "record", "runconfig"},
     "estimator": {
         "exceptions", "guest", "record", "job", "recipes", "environment", "runconfig", "data",
@@ -40,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "compute": {"exceptions", "record", "job", "recipes", "environment", "supervisor"},
     "workspace": {
         "exceptions", "record", "job", "guest", "runconfig", "data", "estimator",
-        "environment", "planned", "supervisor", "compute",
+        "environment", "planned", "supervisor", "compute", "compare",
     },
     "cli": {"exceptions", "record", "recipes", "environment", "estimator", "workspace"},
     "testing": {"record", "job", "compute", "supervisor", "workspace", "exceptions"},

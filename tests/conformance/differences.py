@@ -123,6 +123,13 @@ DIFFERENCES = [
         instead=_without_empty,
     ),
     Difference(
+        "resume_from by a run or a path",
+        "v1 takes a DataPath alone; here it may also name a run, a snapshot or a folder, which is "
+        "looked for when the run is submitted",
+        lambda call: isinstance(call.get("resume_from"), str) and call["resume_from"] != "",
+        instead=lambda call: {**call, "resume_from": None},
+    ),
+    Difference(
         "custom_docker_base_image",
         "v1 replaces it by its own image; who names an image wants that image",
         lambda call: (

@@ -91,6 +91,9 @@ def test_a_user_managed_job(code: Path) -> None:
         "tags": {"stage": "1"},
         "properties": {},
         "notes": [],
+        "resumed": None,
+        "replayed": None,
+        "seen": {},
         "estimator": {
             "class": "Chainer",
             "framework_version": "5.1.0",

@@ -423,7 +423,7 @@ def classes_of_errors():
             lambda: ScriptRunConfig(".", docker_runtime_config="docker"),
             lambda: ScriptRunConfig(".", "a.py", resume_from="x"),
             lambda: Chainer(".", compute_target="local", inputs=["x"]),
-            lambda: Chainer(".", compute_target="local", resume_from="x"),
+            lambda: Chainer(".", compute_target="local", resume_from=5),
             lambda: DataReference(datastore(), mode="copy"),
             data_path.DataPath,
             lambda: DataReference.create("n", data_path.DataPath(datastore())),

@@ -442,7 +442,9 @@ def test_source_directory_data_store(submit, store) -> None:
 
 @effect(
     "resume_from",
-    "A `DataPath` to what an earlier run left: the script gets its place as `--resume-from`.",
+    "A `DataPath` to what an earlier run left: the script gets its place as `--resume-from`. Or a "
+    "run, its id, a snapshot or a folder: the script takes up the newest whole snapshot, see "
+    "[resuming](resuming.md).",
 )
 def test_resume_from(submit, store) -> None:
     script = "import sys; print(sys.argv[1], open(sys.argv[2] + '/a.txt').read())"

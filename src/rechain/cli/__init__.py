@@ -18,8 +18,8 @@ __all__ = ["main"]
 
 # In the order a person meets them.
 _VERBS = (
-    "run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "env", "targets", "target",
-    "reindex",
+    "run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "replay", "diff", "export",
+    "import", "env", "targets", "target", "reindex",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def main() -> NoReturn:
     (wrong usage).
     """
     _open_closed_streams()
-    running = sys.argv[1:2] == ["run"]
+    running = sys.argv[1:2] in (["run"], ["replay"])
     if not running:
         # `rechain runs | head` ends like `ls | head`. With `run` there is a run to wait for.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -69,7 +69,7 @@ def main() -> NoReturn:
 def _invoke(running: bool) -> int:
     from rechain.exceptions import AzureMLException
 
-    # 125 tells our failures from a script's own, but only `run` has a script.
+    # 125 tells our failures from a script's own, but only `run` and `replay` have a script.
     failure = 125 if running else 1
     try:
         code = cli.main(prog_name="rechain", standalone_mode=False)

@@ -89,8 +89,12 @@ class Attendant:
             for text in words:
                 self.say(colored(printable(text), "dim", err=True))
 
-    def conclude(self) -> int:
-        """Say how the run ended; return the exit code."""
+    def conclude(self, more: dict[str, Any] | None = None) -> int:
+        """Say how the run ended; return the exit code.
+
+        Args:
+            more: what the JSON object has beside what it always has.
+        """
         from rechain.record.causes import CAUSES
         from rechain.workspace.details import describe, hint, queued_seconds
 
@@ -122,6 +126,7 @@ class Attendant:
                 **({} if queued is None else {"queued_seconds": round(queued, 3)}),
                 "folder": self.run.folder,
                 "metrics": self.run.get_metrics(),
+                **(more or {}),
             }
             write(1, f"{json.dumps(document)}\n".encode())
         elif not self._quiet:

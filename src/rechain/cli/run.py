@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rechain.estimator import Mpi
     from rechain.workspace import Run
 
-__all__ = ["command"]
+__all__ = ["command", "pairs"]
 
 
 def _seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
@@ -38,8 +38,13 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return total
 
 
-def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
-    pairs = {}
+def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
+    """Read `NAME=VALUE`; of `--env NAME` the value is that of our own variable.
+
+    Raises:
+        click.BadParameter: one is neither.
+    """
+    found = {}
     for value in values:
         name, equals, text = value.partition("=")
         if not name:
@@ -50,8 +55,8 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
                     f"{value!r} has no value (use {name}=VALUE)", param_hint=option
                 )
             text = os.environ[name]
-        pairs[name] = text
-    return pairs
+        found[name] = text
+    return found
 
 
 @click.command(
@@ -108,6 +113,11 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     type=click.Choice(["required", "optional"]),
     help="Use the machine's GPU; optional: go without one where there is none.",
 )
+@click.option(
+    "--resume",
+    metavar="RUN|PATH",
+    help="Go on from a run's newest snapshot, or from a snapshot file or folder.",
+)
 @click.option("--target", metavar="NAME", help="Compute target. [default: local]")
 @click.option("--vm-size", metavar="SIZE", help="Make nodes of this size for the run alone.")
 @click.option(
@@ -151,6 +161,7 @@ def command(
     node_count: int,
     mpi: str | None,
     gpu: str | None,
+    resume: str | None,
     target: str | None,
     vm_size: str | None,
     vm_priority: str | None,
@@ -197,17 +208,18 @@ def command(
         framework_version=framework_version,
         pip_packages=list(pip) or None,
         pip_requirements_file=requirements,
-        environment_variables=_pairs(env, "--env") or None,
+        environment_variables=pairs(env, "--env") or None,
         user_managed=user_managed,
         use_gpu=gpu is not None,
         use_docker=False,
+        resume_from=resume,
         max_run_duration_seconds=time_limit,
     )
     name = experiment or _experiment_name(folder)
     submission = prepare(
         Experiment(workspace(), name),
         estimator,
-        tags=_pairs(tags, "--tag"),
+        tags=pairs(tags, "--tag"),
         arguments=list(rest),
         python=python,
         grace_seconds=grace,
@@ -265,12 +277,14 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
     import shlex
 
     from rechain.workspace.details import ranks_in_words
+    from rechain.workspace.resuming import in_words
 
     submission = plan["submission"]
     rows = [
         ("target", submission["target"]),
         ("source", plan["source"]),
         ("command", shlex.join(submission["command"])),
+        *(("resumes", in_words(facts)) for facts in [plan["resumed"]] if facts),
         ("environment", _environment(plan["environment"])),
         *(("ranks", text) for text in ranks_in_words(plan["distribution"])),
         *(("nodes", text) for text in _pool_words(plan["pool"])),

@@ -42,6 +42,12 @@ def command(run: str, as_json: bool) -> None:
             rows += [("", text) for text in (state.end.get("detail"), hint(state.end)) if text]
     rows.append(("command", shlex.join(job["command"])))
     rows.append(("source", job["source"]["directory"]))
+    if job.get("replayed"):
+        rows.append(("replay of", job["replayed"]))
+    if job.get("resumed"):
+        from rechain.workspace.resuming import in_words
+
+        rows.append(("resumed", in_words(job["resumed"])))
     rows.append(("environment", _environment(found)))
     rows += [("ranks", text) for text in _ranks(found)]
     rows += [("nodes", text) for text in nodes_in_words(found)]

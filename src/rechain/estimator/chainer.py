@@ -61,8 +61,9 @@ class Chainer(_FrameworkBaseEstimator):
         source_directory_data_store: a datastore that the script finds by a variable. The source
             folder does not go through it: nodes of this machine see it where it is.
         shm_size: not built yet.
-        resume_from: a `DataPath` with what an earlier run left; the script gets its place as
-            `--resume-from`.
+        resume_from: where to go on: a `DataPath` with what an earlier run left, whose place the
+            script gets as `--resume-from`; or a run, a run's id, or the path of a snapshot or of
+            a folder with snapshots, whose newest the script takes up as a requeued run would.
         max_run_duration_seconds: after this time the run is stopped.
         framework_version: Chainer's version, one of `get_supported_versions()`.
         _enable_optimized_mode: not built yet.

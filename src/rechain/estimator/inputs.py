@@ -38,8 +38,12 @@ def text(value: object) -> str:
 
 
 def resumed(frozen: dict[Any, tuple[Any, ...]], path: Any) -> dict[Any, tuple[Any, ...]]:
-    """Return frozen `script_params` with what `resume_from` adds to them."""
-    if path is None:
+    """Return frozen `script_params` with what `resume_from` adds to them, as in v1.
+
+    Only a `DataPath` adds something; how a script goes on from a run or a file, it is asked when
+    it is submitted.
+    """
+    if as_data(path) is None:
         return frozen
     from rechain.data import DataPathComputeBinding
 

@@ -356,10 +356,16 @@ def _check_data(given: Given) -> None:
         return
     from rechain.data import DataPath, DataReference, DatasetConsumptionConfig, Datastore
 
-    if resume is not None and not isinstance(resume, DataPath):
+    # A run is known by what it has: this package comes before that of runs.
+    if not (
+        resume is None
+        or isinstance(resume, (DataPath, str, os.PathLike))
+        or (isinstance(getattr(resume, "id", None), str) and hasattr(resume, "folder"))
+    ):
         raise UserErrorException(
             f"resume_from is {resume!r}, a {type(resume).__name__}; it must be a DataPath, such "
-            'as DataPath(workspace.get_default_datastore(), "old").'
+            'as DataPath(workspace.get_default_datastore(), "old"), or a run, a run\'s id, or the '
+            "path of a snapshot or of a folder with snapshots."
         )
     for value in given["inputs"] or ():
         if not isinstance(value, (DataReference, DatasetConsumptionConfig, Datastore)):

@@ -34,6 +34,9 @@ _FIELDS: dict[str, Any] = {
     "tags": {},
     "properties": {},
     "notes": [],
+    "resumed": None,
+    "replayed": None,
+    "seen": {},
     "estimator": None,
     "submitted": None,
 }

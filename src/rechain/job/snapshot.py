@@ -17,11 +17,14 @@ from rechain.record import jsonl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     Entry = tuple[str, str, str, int]
 
-__all__ = ["STAMP", "Limits", "Snapshot", "checkout", "manifest", "take", "unmodified"]
+__all__ = [
+    "STAMP", "Limits", "Snapshot", "checkout", "manifest", "take",
+    "take_files", "unmodified",
+]  # fmt: skip
 
 # The modification time of every file that comes from a snapshot: 2000-01-01 in UTC. Whatever the
 # job writes is newer, so that what it made or changed is found with one lstat per file.
@@ -100,12 +103,39 @@ def take(
             total += entry[3]
     entries.sort()
     _check_required(required, entries, scan)
-    text = jsonl.dumps({"schema": 1, "entries": [list(entry) for entry in entries]})
     try:
-        digest = held.put_manifest(text.encode() + b"\n")
+        digest = _put(held, entries)
     except OSError as error:
         raise _store_failed(held, error) from error
     return Snapshot(digest, count, total, scan)
+
+
+def take_files(files: Mapping[str, str], store: str) -> str:
+    """Store single files as a snapshot, and return its digest.
+
+    Args:
+        files: where they lie, by their paths in the snapshot.
+        store: the workspace's store.
+
+    Raises:
+        OSError: one cannot be read, or not stored.
+    """
+    held = Store(os.path.abspath(store))
+    entries: list[Entry] = []
+    for path, place in sorted(files.items()):
+        descriptor = os.open(place, _READ)
+        try:
+            entries.append(
+                (path, FILE, *held.put_object(descriptor, os.fstat(descriptor).st_size))
+            )
+        finally:
+            os.close(descriptor)
+    return _put(held, entries)
+
+
+def _put(held: Store, entries: list[Entry]) -> str:
+    text = jsonl.dumps({"schema": 1, "entries": [list(entry) for entry in entries]})
+    return held.put_manifest(text.encode() + b"\n")
 
 
 def manifest(store: str, digest: str) -> list[Entry]:

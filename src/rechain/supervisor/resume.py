@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
-__all__ = ["Habits", "find_snapshots", "habits", "plan", "resume"]
+__all__ = [
+    "Habits", "can_be_read", "find_snapshots", "habits", "iteration_of", "of_iteration",
+    "plan", "resume", "told",
+]  # fmt: skip
 
 _HEAD_BYTES = 4096
 _ITERATION = "updater/iteration.npy"
 _OPTIONS = ("--resume", "--resume-from", "--resume_from", "-r")
+_OF_V1 = ("--resume-from", "--resume_from")
 _ITSELF = {
     "snapshot_on_sigterm": "snapshot_on_sigterm",
     "create_multi_node_checkpointer": "ChainerMN's checkpointer",
@@ -45,17 +49,19 @@ def resume(run_folder: str, number: str) -> NoReturn:
         number: the attempt's number.
     """
     run = RunPaths(run_folder)
-    command = jsonl.read(run.job)["command"]
-    jsonl.write_atomic(run.attempt(int(number)).resume, plan(run.work, command))
+    job = jsonl.read(run.job)
+    begun = bool(job.get("resumed"))
+    jsonl.write_atomic(run.attempt(int(number)).resume, plan(run.work, job["command"], begun))
     os._exit(0)
 
 
-def plan(work: str, command: list[str]) -> dict[str, Any]:
+def plan(work: str, command: list[str], begun: bool = False) -> dict[str, Any]:
     """Return how a script goes on.
 
     Args:
         work: its folder.
         command: the script and its arguments.
+        begun: whether its arguments let it go on from another run already.
 
     Returns:
         `snapshot` (relative path, or None), `iteration`, `how` (`itself`, `argument`, `scratch`),
@@ -77,15 +83,14 @@ def plan(work: str, command: list[str]) -> dict[str, Any]:
         folder, name = os.path.split(path)
         os.rename(f"{work}/{path}", os.path.join(work, folder, f"broken_{name}"))
     if newest is None:
-        text = "no snapshot of a trainer is there: the script starts from scratch"
+        start = "starts as the run did" if begun else "starts from scratch"
+        text = f"no snapshot of a trainer is there: the script {start}"
     elif seen.itself:
         result["how"] = "itself"
         text = f"{seen.itself} takes up the training by itself (newest: {_named(newest)})"
     elif seen.option:
         result["how"] = "argument"
-        added = [seen.option] if seen.flag else [seen.option, newest[0]]
-        at = arguments.index("--") if "--" in arguments else len(arguments)
-        result["arguments"] = [*arguments[:at], *added, *arguments[at:]]  # the last one counts
+        result["arguments"] = told(seen, newest[0], arguments)
         text = f"goes on from {_named(newest)}, by {seen.option}"
     else:
         text = (
@@ -96,6 +101,13 @@ def plan(work: str, command: list[str]) -> dict[str, Any]:
         text += f"; passed over because broken, renamed to broken_...: {', '.join(broken)}"
     result["text"] = text
     return result
+
+
+def told(seen: Habits, path: str, arguments: list[str]) -> list[str]:
+    """Return a script's arguments with the option that lets it go on from a snapshot."""
+    added = [seen.option] if seen.flag else [seen.option, path]
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return [*arguments[:at], *added, *arguments[at:]]  # the last one counts
 
 
 def _named(snapshot: tuple[str, int]) -> str:
@@ -132,10 +144,31 @@ def find_snapshots(work: str) -> tuple[list[tuple[str, int]], list[str]]:
             broken.append(path)
     for rank, snapshots in whole.items():
         snapshots.sort(reverse=True)
-        while snapshots and not _can_be_read(f"{work}/{snapshots[0][2]}"):
+        while snapshots and not can_be_read(f"{work}/{snapshots[0][2]}"):
             broken.append(snapshots.pop(0)[2])
         whole[rank] = snapshots
     return [(path, iteration) for iteration, _, path in whole.get(0, [])], sorted(broken)
+
+
+def iteration_of(path: str) -> int:
+    """Return the iteration that a trainer's snapshot was taken at; -1 for any other file."""
+    try:
+        with open(path, "rb") as file:
+            if chainer_log.kind_of(path, file.read(_HEAD_BYTES)) != "snapshot":
+                return -1
+        with zipfile.ZipFile(path) as archive:
+            return _iteration(archive)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return -1
+
+
+def of_iteration(folder: str, iteration: int) -> list[str]:
+    """Return the names of a folder's snapshots of one iteration: those of all ranks."""
+    return [
+        name
+        for name in sorted(os.listdir(folder))
+        if iteration_of(f"{folder}/{name}") == iteration
+    ]
 
 
 def _files(work: str) -> Iterator[str]:
@@ -165,7 +198,8 @@ def _iteration(archive: zipfile.ZipFile) -> int:
     return int.from_bytes(data[10 + length :], "little", signed="i" in kind)
 
 
-def _can_be_read(path: str) -> bool:
+def can_be_read(path: str) -> bool:
+    """Return whether a zip file is whole: its list of members, and their checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -179,12 +213,14 @@ class Habits:
     Attributes:
         itself: what in it does so without being told; empty if nothing does.
         option: the option that takes a snapshot's path; empty if there is none.
+        of_v1: v1's option, `--resume-from`, if there is that one; else empty.
         flag: whether that option takes no value.
     """
 
     def __init__(self) -> None:
         self.itself = ""
         self.option = ""
+        self.of_v1 = ""
         self.flag = False
 
 
@@ -234,6 +270,7 @@ def _look_at_call(node: ast.Call, seen: Habits) -> None:
     elif called == "add_argument":
         names = [_constant(argument) for argument in node.args]
         about = f"{_constant(keywords.get('dest'))} {_constant(keywords.get('help'))}".lower()
+        seen.of_v1 = seen.of_v1 or next((name for name in _OF_V1 if name in names), "")
         for option in _OPTIONS:
             # A lone -r may be a rate.
             if option in names and (option != "-r" or "resume" in about):

@@ -102,6 +102,7 @@ class Supervisor:
                 guard=host.process(guard),
                 supervisor=host.process(os.getpid()),
                 cgroup=self.cgroup,
+                cpus=len(os.sched_getaffinity(0)),
                 slurm=self._slurm.facts if self._slurm else None,
             )
             self._watch = events.Watch()

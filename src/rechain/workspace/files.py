@@ -123,18 +123,20 @@ def text(paths: tuple[str, ...]) -> str:
 
 
 def _made(run: RunPaths) -> dict[str, str]:
-    """Return what is in the job's folder and was not in the snapshot, or is not as it was."""
+    """Return what is in the job's folder and was not there at first, or is not as it was."""
     try:
         job = jsonl.read(run.job)
     except (OSError, ValueError):
         return {}
-    digest = (job.get("source") or {}).get("snapshot")
+    given = ((job.get("source") or {}).get("snapshot"), (job.get("resumed") or {}).get("files"))
     made = _below(run.work)
-    if not digest:
+    if not any(given):
         return made
     workspace = os.path.dirname(os.path.dirname(os.path.dirname(run.root)))
     try:
-        same = snapshot.unmodified(f"{workspace}/store", digest, run.work)
+        same = set()
+        for digest in filter(None, given):
+            same |= snapshot.unmodified(f"{workspace}/store", digest, run.work)
     except SnapshotException:  # the run folder was copied without its workspace
         same = {name for name, path in made.items() if _is_stamped(path)}
     return {name: path for name, path in made.items() if name not in same}

@@ -314,6 +314,35 @@ class Run(Made):
             raise ActivityFailedException("\n".join([error["message"], *error["tail"]]))
         return told
 
+    def replay(self, environment_variables: dict[str, str] | None = None) -> Run:
+        """Start the run once more, as a new run: same snapshot, lock, arguments and variables.
+
+        Args:
+            environment_variables: variables with other values than they had.
+
+        Raises:
+            UserErrorException: it cannot be repeated; the message says why.
+        """
+        from rechain.workspace.replay import prepare_replay
+
+        return prepare_replay(self, environment_variables).start()
+
+    def differences(self, other: Run) -> dict[str, Any]:
+        """Return in what this run and another differ: in what came out, and in what went in.
+
+        Args:
+            other: the other run; both have ended.
+
+        Returns:
+            `same`, `compared`, `outputs` and `changes`; see `workspace.differences`.
+
+        Raises:
+            UserErrorException: one of them has not ended, or a file cannot be read.
+        """
+        from rechain.workspace.differences import differences
+
+        return differences(self, other)
+
     def delete(self) -> None:
         """Delete the run: its folder with all it made, and its entry in the index.
 

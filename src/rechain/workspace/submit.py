@@ -16,7 +16,8 @@ from rechain.compute.target import StartError
 from rechain.environment import store
 from rechain.exceptions import ExperimentExecutionException, UserErrorException
 from rechain.job import snapshot
-from rechain.job.variables import inherited
+from rechain.job.seen import look
+from rechain.job.variables import inherited, recorded
 from rechain.record import host, index, jsonl, requests
 from rechain.record.paths import RunPaths
 from rechain.workspace.details import ranks_in_words
@@ -112,6 +113,11 @@ def prepare(
         **_place(experiment.workspace, config),
         tags=tags,
     )
+    going_on = config._given["resume_from"]
+    if going_on is not None:
+        from rechain.workspace.resuming import resumed
+
+        job = resumed(experiment.workspace, going_on, job)
     return Prepared(experiment, job if parent is None else job.replace(parent=parent))
 
 
@@ -174,6 +180,7 @@ class Prepared:
             "distribution": document["distribution"],
             "pool": document["pool"],
             "secrets": document["secrets"],
+            "resumed": document["resumed"],
             "notes": document["notes"],
         }
 
@@ -188,7 +195,9 @@ class Prepared:
 
         workspace = self._experiment.workspace
         workspace._make()
-        facts = git.start(self._job.source["directory"])
+        # A replay has what git said of the run that it repeats.
+        replayed = self._job.source["snapshot"] is not None
+        facts = None if replayed else git.start(self._job.source["directory"])
         staged = RunPaths(f"{os.path.dirname(self._paths.root)}/.{self._run_id}")
         try:
             with contextlib.ExitStack() as held:
@@ -212,9 +221,24 @@ class Prepared:
     ) -> dict[str, Any]:
         """Make the run folder; return the payload. From its last step on, signals are held."""
         store_path = self._experiment.workspace._paths.store
-        source = self._job.source["directory"]
-        taken = snapshot.take(source, store_path, required=self._job.command[:1])
-        self._fill(staged, taken, facts)
+        source, notes = self._job.source, []
+        resumed = self._job.resumed
+        if source["snapshot"] is None:
+            taken = snapshot.take(source["directory"], store_path, required=self._job.command[:1])
+            source, notes = {**source, "snapshot": taken.digest}, list(taken.notes)
+            if resumed and resumed["snapshot"]:
+                from rechain.workspace.resuming import store_snapshot
+
+                resumed["files"] = store_snapshot(store_path, resumed)
+        given = self._job.command[1:] + [
+            text
+            for name, text in self._job.variables.items()
+            if name.startswith("AZUREML_DATAREFERENCE_")
+        ]
+        self._job = self._job.replace(
+            source=source, resumed=resumed, notes=[*self._job.notes, *notes], seen=look(given)
+        )
+        self._fill(staged, facts)
         held.enter_context(_signals_held())
         self._enter(staged)
         return {
@@ -240,20 +264,23 @@ class Prepared:
             index.remove(paths, self._run_id)
             raise
 
-    def _fill(self, staged: RunPaths, taken: Any, facts: Any) -> None:
+    def _fill(self, staged: RunPaths, facts: Any) -> None:
         workspace = self._experiment.workspace
         os.makedirs(staged.root)
         for folder in (staged.requests, staged.metrics, staged.attempts):
             os.mkdir(folder)
-        snapshot.checkout(workspace._paths.store, taken.digest, staged.work)
+        snapshot.checkout(workspace._paths.store, self._job.source["snapshot"], staged.work)
+        if files := (self._job.resumed or {}).get("files"):
+            for path, *_ in snapshot.manifest(workspace._paths.store, files):
+                with contextlib.suppress(FileNotFoundError):  # the source folder's own of its name
+                    os.unlink(f"{staged.work}/{path}")
+            snapshot.checkout(workspace._paths.store, files, staged.work)
         for name in ("outputs", "logs"):
             os.makedirs(f"{staged.work}/{name}", exist_ok=True)
             os.symlink(f"work/{name}", f"{staged.root}/{name}")
         document = self._job.to_json()
         document["run_id"] = self._run_id
         document["workspace"] = workspace.name
-        document["source"]["snapshot"] = taken.digest
-        document["notes"] = [*document["notes"], *taken.notes]
         if facts is not None:
             properties, patch = facts.result()
             document["properties"] = {**document["properties"], **properties}
@@ -285,8 +312,13 @@ class Prepared:
 
     def _script_environment(self) -> dict[str, str]:
         managed = self._job.environment["kind"] != "user-managed"
+        found = inherited(os.environ, managed)
+        if self._job.replayed:  # of what changes results, as it was
+            now = recorded(found)
+            found = {name: text for name, text in found.items() if name not in now}
+            found.update(self._job.inherited)
         return {
-            **inherited(os.environ, managed),
+            **found,
             **self._job.variables,
             **self._job.secret_values,
         }

@@ -1,0 +1,205 @@
+"""Runs once more: what is the same, what is not, and which of what went in has changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rechain import Run, Secret, Workspace
+from rechain.exceptions import UserErrorException
+from rechain.record import jsonl
+from rechain.record.paths import RunPaths
+
+pytestmark = pytest.mark.fast
+
+# It trains nothing, but its result depends on all that a training's does.
+SCRIPT = """
+import json, os, random, sys, time
+sys.path.insert(0, "code")
+import part
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+random.seed(int(given.get("--seed", 0)))
+value = random.random() + part.ADDED + float(os.environ.get("OMP_NUM_THREADS", 0))
+if "--data" in given:
+    value += float(open(given["--data"]).read())
+os.makedirs("result", exist_ok=True)
+with open("result/log", "w") as file:
+    row = {"epoch": 1, "iteration": 1, "main/loss": value, "elapsed_time": time.time()}
+    json.dump([row], file)
+with open("outputs/text", "w") as file:
+    file.write(str(value))
+"""
+
+
+@pytest.fixture
+def first(submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A function that makes the first run."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (submit.source / "part.py").write_text("ADDED = 0")
+
+    def make(*arguments: str, **parameters: object) -> Run:
+        given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        run: Run = submit.done(SCRIPT, script_params=given, **parameters)
+        assert run.get_status() == "Completed", Path(run.folder, "attempts/1/0.err").read_text()
+        return run
+
+    return make
+
+
+def again(run: Run, **variables: str) -> Run:
+    second = run.replay(variables)
+    second.wait_for_completion()
+    return second
+
+
+def test_a_replay_is_a_new_run_with_the_same_result(submit, first) -> None:
+    run = first("--seed", "3", tags={"phase": "1"})
+    shutil.rmtree(submit.source)  # the snapshot is what counts
+    second = again(run)
+    assert second.id != run.id
+    assert jsonl.read(RunPaths(second.folder).job)["replayed"] == run.id
+    assert second.tags == {"phase": "1"}
+    found = run.differences(second)
+    assert found == {"same": True, "compared": 2, "outputs": [], "changes": []}
+
+
+def test_a_changed_seed_is_found(submit, first) -> None:
+    found = first("--seed", "3").differences(first("--seed", "4"))
+    assert not found["same"]
+    assert [row["file"] for row in found["outputs"]] == ["outputs/text", "result/log", "metrics"]
+    assert "[0].main/loss: " in found["outputs"][1]["text"]
+    whats = {row["what"]: row["text"] for row in found["changes"]}
+    assert whats["seed"] == "--seed: 3 and 4"
+    assert set(whats) == {"seed", "arguments"}
+
+
+def test_a_changed_number_of_threads_is_found(first) -> None:
+    run = first()
+    second = again(run, OMP_NUM_THREADS="3")
+    found = run.differences(second)
+    assert not found["same"]
+    texts = {row["text"] for row in found["changes"] if row["what"] == "threads"}
+    assert "OMP_NUM_THREADS: not there and 3" in texts
+    assert {row["what"] for row in found["changes"]} == {"threads"}
+    assert any("OMP_NUM_THREADS has another value" in note for note in second._job["notes"])
+    # And it stays with what it was, whatever the caller has.
+    assert second.differences(again(second))["same"]
+
+
+def test_what_changes_results_is_as_it_was_whatever_the_caller_has(first, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run = first()
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert run.differences(again(run))["same"]
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert run.differences(again(run))["same"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_changed_data_file_is_found(first, tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "data" / "numbers"
+    path.parent.mkdir()
+    path.write_text("1.5")
+    more = ("--root", str(path.parent)) if folder else ()
+    run = first("--data", str(path), *more)
+    assert run.differences(again(run))["same"]
+    path.write_text("2.5")
+    found = run.differences(again(run))
+    assert not found["same"]
+    assert {row["what"] for row in found["changes"]} == {"data"}
+    assert found["changes"][-1]["text"] == f"{path} changed"
+    path.unlink()
+    with pytest.raises(UserErrorException, match=r"numbers.*put it back"):
+        run.replay()
+
+
+def test_changed_code_is_found(submit, first) -> None:
+    run = first()
+    (submit.source / "part.py").write_text("ADDED = 1")
+    (submit.source / "new.py").write_text("")
+    found = run.differences(first())
+    assert [(row["what"], row["text"]) for row in found["changes"]] == [
+        ("code", "new.py added"), ("code", "part.py changed"),
+    ]  # fmt: skip
+
+
+def test_files_that_only_one_made_and_another_end(submit, tmp_path: Path) -> None:
+    script = f"import os, pathlib\nif os.path.exists({str(tmp_path / 'flag')!r}):\n"
+    run = submit.done(script + "    pathlib.Path('a').touch(); raise SystemExit(3)")
+    (tmp_path / "flag").touch()
+    second = run.replay()
+    second.wait_for_completion(raise_on_error=False)
+    found = run.differences(second)["outputs"]
+    assert [(row["file"], row["text"]) for row in found] == [
+        ("a", f"only in {second.id}"), ("end", "completed and user_error"),
+    ]  # fmt: skip
+
+
+def test_secrets_must_be_there_again_and_are_written_nowhere(submit, monkeypatch) -> None:
+    script = "import os; print(len(os.environ['MY_TOKEN']))"
+    run = submit.done(script, environment_variables={"MY_TOKEN": Secret("abcdef")})
+    with pytest.raises(UserErrorException, match="secret variables MY_TOKEN"):
+        run.replay()
+    monkeypatch.setenv("MY_TOKEN", "hush-hush")
+    second = again(run)
+    assert Path(second.folder, "attempts/1/0.out").read_text() == "9\n"
+    for path in Path(second.folder).rglob("*"):
+        assert not path.is_file() or b"hush-hush" not in path.read_bytes()
+
+
+def test_what_rechain_did_not_start_is_not_replayed(submit) -> None:
+    with submit.experiment.start_logging(snapshot_directory=None) as run:
+        pass
+    interactive = Workspace.local().get_run(run.id)
+    with pytest.raises(UserErrorException, match="did not start"):
+        interactive.replay()
+
+
+def test_a_run_that_goes_on_from_another_is_replayed_when_that_one_is_gone(submit) -> None:
+    from tests.supervisor.test_resume import RESUME, save
+
+    old = submit.done("")
+    save(Path(old.folder, "work/result/snapshot_iter_200"), 200)
+    script = RESUME + "import os; os.rename('result/snapshot_iter_200', 'taken')\n"
+    run = submit.done(script, resume_from=old)
+    old.delete()
+    second = again(run)
+    assert run.differences(second)["same"]
+    assert Path(second.folder, "work/taken").exists()
+
+
+def test_a_running_run_is_not_compared(submit, tmp_path: Path) -> None:
+    script = (
+        f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)"
+    )
+    done, running = submit.done(""), submit(script)
+    with pytest.raises(UserErrorException, match="has not ended"):
+        done.differences(running)
+    (tmp_path / "go").touch()
+    running.wait_for_completion()
+
+
+def test_a_replay_on_a_full_disk_says_so_and_leaves_no_run(first, small_disk: Path) -> None:
+    run = first()
+    os.environ["RECHAIN_HOME"] = str(small_disk / "w")
+    try:
+        shutil.copytree(Path(run.folder).parents[2], small_disk / "w")
+        there = Workspace.local().get_run(run.id)
+        with open(small_disk / "fill", "wb") as file:
+            try:
+                while file.write(bytes(1 << 16)):
+                    file.flush()
+            except OSError:
+                pass
+        command = [sys.executable, "-m", "rechain", "replay", there.id]
+        said = subprocess.run(command, capture_output=True, text=True)
+        assert said.returncode == 125, said
+        assert "No space left on device" in said.stderr
+        assert [one.id for one in Workspace.local().get_runs()] == [run.id]
+    finally:
+        del os.environ["RECHAIN_HOME"]
