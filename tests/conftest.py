@@ -149,7 +149,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     for command in COMMANDS:
         if shutil.which(command, path=path) is None:
             missing(f"{command} (Debian: slurm-wlm, munge)")
-    with SlurmCluster(2) as cluster:
+    with SlurmCluster(2, kill_wait=20) as cluster:  # room for a grace period
         yield cluster
 
 

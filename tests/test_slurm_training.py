@@ -59,7 +59,7 @@ class Training:
         command = [
             sys.executable, "-m", "rechain", "run", "--json", "--detach", "--no-docker",
             "--framework-version", version, "--python", interpreter(minor), "--target", "cluster",
-            "--node-count", "2", "-n", "2", "--mpi", mpi, *variables,
+            "--node-count", "2", "-n", "2", "--mpi", mpi, "--grace", "25s", *variables,
             str(source / "train.py"), *script,
         ]  # fmt: skip
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -97,6 +97,12 @@ class Training:
         wait_for(waits, "its job is in the queue again", PATIENCE)
         self._cluster.start_now(self.number)
 
+    def resumed(self) -> tuple[str, str]:
+        """Return how the second attempt went on, and from what."""
+        lines = Path(self.paths.attempt(2).journal).read_text().splitlines()
+        (event,) = [row for row in map(jsonl.loads, lines) if row["event"] == "resume"]
+        return event["how"], event["snapshot"]
+
     def ended(self) -> AttemptState:
         def end() -> Any:
             reconcile(self.paths, self.job)
@@ -132,8 +138,8 @@ RESUMED = [
 ]
 
 
-def write(source: Path) -> None:
-    test_resuming.write(source, comm=test_resuming.MN, extensions=test_resuming.CHECKPOINTER)
+def write(source: Path, extensions: str = test_resuming.CHECKPOINTER) -> None:
+    test_resuming.write(source, comm=test_resuming.MN, extensions=extensions)
 
 
 @pytest.mark.parametrize("cell", RESUMED, ids=str)
@@ -147,10 +153,39 @@ def test_preempted_it_goes_on_where_it_was(
     training.held()
     gate.touch()
     high = ["--partition=high", "-N2", "--exclusive", "--output=/dev/null"]
-    slurm.run("sbatch", *high, "--output=/dev/null", "--wrap=true")
+    slurm.run("sbatch", *high, "--wrap=true")
     assert training.first_end()["cause"] == "preempted"
     training.start_again()
     assert training.ended().number == 2
+    test_resuming.every_iteration_once(training.run)
+
+
+SAVED = [
+    pytest.param(("5.1.0", "3.6", "mpiexec.openmpi", "mpirun"), marks=pytest.mark.engines),
+    pytest.param(("5.1.0", "3.6", "mpiexec.openmpi", "srun:pmix"), marks=pytest.mark.matrix),
+    pytest.param(("7.0.0", "3.11", "openmpi", "mpirun"), marks=pytest.mark.matrix),
+    pytest.param(("7.0.0", "3.11", "mpiexec.mpich", "mpirun"), marks=pytest.mark.matrix),
+    pytest.param(("7.0.0", "3.11", "mpiexec.mpich", "srun:pmi2"), marks=pytest.mark.matrix),
+]
+
+
+@pytest.mark.parametrize("cell", SAVED, ids=str)
+def test_preempted_it_saves_on_all_ranks_and_goes_on_from_there(
+    source: Path, environments: Path, slurm: SlurmCluster, cell: tuple[str, ...]
+) -> None:
+    write(source, test_resuming.ON_SIGTERM)
+    gate = source.parent / "gate"
+    script = ("--hold-at", "25", "--gate", str(gate))
+    training = Training(source, slurm, cell, *script, partition="low", options=["--exclusive"])
+    training.held()
+    high = ["--partition=high", "-N2", "--exclusive", "--output=/dev/null"]
+    slurm.run("sbatch", *high, "--wrap=true")
+    wait_for(lambda: fold(training.paths).attempts[0].stopping, "it is asked to end", PATIENCE)
+    gate.touch()
+    assert training.first_end()["cause"] == "preempted"
+    training.start_again()
+    assert training.ended().number == 2
+    assert training.resumed() == ("itself", "result/snapshot_iter_25")
     test_resuming.every_iteration_once(training.run)
 
 
@@ -174,6 +209,8 @@ def test_a_node_is_killed_and_it_goes_on_where_it_was(
     assert training.ended().number == 2
     first = fold(training.paths).attempts[0].end
     assert first["requeue"]
+    assert first["cause"] == "lost_node"
+    assert f"node {node}" in first["message"]
     test_resuming.every_iteration_once(training.run)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +27,23 @@ from tests.supervisor import test_kill_matrix as matrix
 
 WAYS = (("mpich", "mpirun"), ("openmpi", "mpirun"), ("openmpi", "srun:pmix"))
 
-# Who gets SIGKILL, and what is recorded then.
+# What is recorded when a victim gets a signal.
 EXPECTED = {
-    "rank 0": "killed",
-    "rank 3": "killed",
-    "guard of rank 0": "killed",
-    "guard of rank 3": "killed",
-    "guard of n1": "killed",
-    "guard of n2": "killed",
-    "keeper of n1": "killed",
-    "keeper of n2": "killed",
-    "launcher": "killed",
-    "supervisor": "supervisor_lost",
-    "guard": "supervisor_lost",
+    ("rank 0", signal.SIGKILL): "killed",
+    ("rank 3", signal.SIGKILL): "killed",
+    ("guard of rank 0", signal.SIGKILL): "killed",
+    ("guard of rank 3", signal.SIGKILL): "killed",
+    ("guard of n1", signal.SIGKILL): "killed",
+    ("guard of n2", signal.SIGKILL): "killed",
+    ("keeper of n1", signal.SIGKILL): "killed",
+    ("keeper of n2", signal.SIGKILL): "killed",
+    ("launcher", signal.SIGKILL): "killed",
+    ("supervisor", signal.SIGKILL): "supervisor_lost",
+    ("guard", signal.SIGKILL): "supervisor_lost",
+    ("rank 3", signal.SIGTERM): "user_error",
+    ("guard of n2", signal.SIGTERM): "terminated",
+    ("supervisor", signal.SIGTERM): "terminated",
+    ("guard", signal.SIGTERM): "terminated",
 }
 
 
@@ -91,45 +97,78 @@ def reconciled(attempt: Attempt) -> object:
     return fold(attempt.run).end
 
 
-def cases() -> list[Any]:
-    """In CI each victim once, with the script that is the hardest to find, in turn each way."""
+def cases(rows: Iterable[Any], quick: str) -> list[Any]:
+    """Each row with each kind of script, in turn each way; in CI with one kind."""
     found = []
-    for number, victim in enumerate(EXPECTED):
-        for way in WAYS:
-            for kind in matrix.HOSTILE:
-                quick = kind == "no environment" and way == WAYS[number % len(WAYS)]
-                mark = pytest.mark.engines if quick else pytest.mark.matrix
-                name = f"{victim}-{'-'.join(way)}-{kind}"
-                found.append(pytest.param(victim, way, kind, marks=mark, id=name))
+    for number, row in enumerate(rows):
+        for offset, kind in enumerate(matrix.HOSTILE, -matrix.HOSTILE.index(quick)):
+            way = WAYS[(number + offset) % len(WAYS)]
+            always = kind == quick and row[1:] != (signal.SIGTERM,)
+            mark = pytest.mark.engines if always else pytest.mark.matrix
+            name = "-".join([*(getattr(part, "name", part) for part in row), *way, kind])
+            found.append(pytest.param(*row, way, kind, marks=mark, id=name))
     return found
 
 
-@pytest.mark.parametrize(("victim", "way", "kind"), cases())
-def test_one_of_the_run_is_killed(
-    slurm: SlurmCluster, tmp_path: Path, victim: str, way: tuple[str, str], kind: str
+@pytest.mark.parametrize(("victim", "number", "way", "kind"), cases(EXPECTED, "no environment"))
+def test_one_of_the_run_gets_a_signal(
+    slurm: SlurmCluster,
+    tmp_path: Path,
+    victim: str,
+    number: signal.Signals,
+    way: tuple[str, str],
+    kind: str,
 ) -> None:
     attempt = Attempt(slurm, tmp_path, way, kind).start()
-    os.kill(attempt.pid(victim), signal.SIGKILL)
-    if victim == "guard":  # Slurm may be quicker to end the supervisor than that its record
+    os.kill(attempt.pid(victim), number)
+    if (number, kind) == (signal.SIGTERM, "deaf") and victim.startswith("rank"):
+        # A rank that ignores SIGTERM goes on, and can still be canceled.
+        time.sleep(0.1)
+        assert fold(attempt.run).end is None
+        ask_to_stop(attempt.run)
+        attempt.ends_clean("canceled")
+        return
+    if (victim, number) == ("guard", signal.SIGKILL):
+        # Slurm may be quicker to end the supervisor than that its record.
         wait_for(lambda: not attempt.left(), "nothing is left", PATIENCE)
         wait_for(lambda: reconciled(attempt), "its end is recorded", PATIENCE)
-    end = attempt.ends_clean(EXPECTED[victim]).end
+    end = attempt.ends_clean(EXPECTED[victim, number]).end
     if " of " in victim:
         who = victim.replace("keeper", "guard").replace("of n", "of node n")
         assert f"the {who}" in end["message"]
-    elif victim.startswith("rank"):
+    elif victim.startswith("rank") and number == signal.SIGKILL:
         assert f"{victim} on n" in end["message"]
 
 
-@pytest.mark.engines
-def test_cancel(slurm: SlurmCluster, tmp_path: Path) -> None:
-    attempt = Attempt(slurm, tmp_path, WAYS[0], "deaf").start()
+@pytest.mark.parametrize(("way", "kind"), cases([()], "plain"))
+def test_guard_and_supervisor_are_killed_at_once(
+    slurm: SlurmCluster, tmp_path: Path, way: tuple[str, str], kind: str
+) -> None:
+    attempt = Attempt(slurm, tmp_path, way, kind).start()
+    matrix.kill_at_once([attempt.pid("guard"), attempt.pid("supervisor")])
+    wait_for(lambda: not attempt.left(), "nothing is left", PATIENCE)
+    wait_for(lambda: reconciled(attempt), "its end is recorded", PATIENCE)
+    attempt.ends_clean("supervisor_lost")
+
+
+@pytest.mark.parametrize(("way", "kind"), cases([()], "deaf"))
+def test_cancel(slurm: SlurmCluster, tmp_path: Path, way: tuple[str, str], kind: str) -> None:
+    attempt = Attempt(slurm, tmp_path, way, kind).start()
     ask_to_stop(attempt.run)
     attempt.ends_clean("canceled")
 
 
-@pytest.mark.engines
-def test_the_script_ends_by_itself(slurm: SlurmCluster, tmp_path: Path) -> None:
-    attempt = Attempt(slurm, tmp_path, WAYS[1], "setsid").start()
+@pytest.mark.parametrize(("way", "kind"), cases([()], "refork"))
+def test_scancel(slurm: SlurmCluster, tmp_path: Path, way: tuple[str, str], kind: str) -> None:
+    attempt = Attempt(slurm, tmp_path, way, kind).start()
+    slurm.run("scancel", f"--name={attempt.run.run_id}")
+    attempt.ends_clean("canceled")
+
+
+@pytest.mark.parametrize(("way", "kind"), cases([()], "setsid"))
+def test_the_script_ends_by_itself(
+    slurm: SlurmCluster, tmp_path: Path, way: tuple[str, str], kind: str
+) -> None:
+    attempt = Attempt(slurm, tmp_path, way, kind).start()
     attempt.release.touch()
     assert attempt.ends_clean("completed").end["leftover"] >= 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -42,18 +43,19 @@ def cmdline(pid: int) -> bytes:
 
 
 def submit(
-    workspace: Path, family: str, script: str, mpi: str = "auto", each: int = 2, **settings: Any
+    workspace: Path, family: str, script: str, mpi: str = "auto", nodes: int = 2, **settings: Any
 ) -> RunPaths:
-    """Submit a run over two nodes."""
+    """Submit a run of two ranks on each of two nodes."""
     launcher = mpiexec(family)
-    asked = request(Settings(mpi=mpi, store=cache()).to_json())
+    there = {"mpi": mpi, "store": cache(), **settings.pop("settings", {})}
+    asked = request(Settings(**there).to_json())
     run, job = make_run(
         workspace,
         script,
         target="cluster",
         python=sys.executable,
         environment={"mpi": {"wanted": launcher, "mpiexec": launcher}},
-        distribution={"nodes": 2, "processes_per_node": each, "communicator": "Mpi"},
+        distribution={"nodes": nodes, "processes_per_node": 2, "communicator": "Mpi"},
         slurm=asked,
         heartbeat_seconds=settings.pop("beat", 30),
         variables={**MPI_VARIABLES, **settings.pop("variables", {})},
@@ -92,6 +94,59 @@ def test_two_ranks_on_each_of_two_nodes(
     wait_for(lambda: not processes_of(run), "no process is left on any node")
     if mpi == "auto":
         assert "mpirun starts the ranks: proved" in state.last.notes[-1]
+
+
+# When Slurm ends the job: to the end of their grace the ranks can speak to each other.
+
+SPEAKS_ON = """
+import os, signal, time
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(time.monotonic()))
+world.barrier()
+open("up%d" % world.rank, "w").close()
+while world.allreduce(min(told[:1], default=1e9), MPI.MIN) > time.monotonic() - 6:
+    time.sleep(0.05)
+open("saved%d" % world.rank, "w").close()
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+WAYS = [("openmpi", "srun:pmix", 2), ("mpich", "srun:pmi2", 2)] + [
+    (family, "mpirun", nodes) for family in ("openmpi", "mpich") for nodes in (1, 2)
+]
+ALWAYS = ("openmpi", "mpirun", 2, "preempted")
+
+
+def endings() -> list[Any]:
+    found = []
+    for way in itertools.product(WAYS, ["canceled", "preempted"]):
+        row = (*way[0], way[1])
+        mark = pytest.mark.engines if row == ALWAYS else pytest.mark.matrix
+        found.append(pytest.param(*row, marks=mark))
+    return found
+
+
+@pytest.mark.parametrize(("family", "mpi", "nodes", "how"), endings())
+def test_ranks_have_all_of_their_grace(
+    slurm: SlurmCluster, tmp_path: Path, family: str, mpi: str, nodes: int, how: str
+) -> None:
+    """Six seconds of it: mpirun's daemons end theirs within one, if they hear of it."""
+    low = {"partition": "low", "options": ["--exclusive"]}
+    run = submit(tmp_path, family, SPEAKS_ON, mpi, nodes, settings=low, grace_seconds=20)
+    ranks = range(2 * nodes)
+    for rank in ranks:
+        wait_for(lambda rank=rank: os.path.exists(f"{run.work}/up{rank}"), "it is up", PATIENCE)
+    if how == "canceled":
+        slurm.run("scancel", f"--name={run.run_id}")
+    else:
+        high = ["--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null"]
+        slurm.run("sbatch", *high, "--wrap=true")
+    end = wait_for(lambda: fold(run).attempts[0].end, "the end of the attempt", PATIENCE)
+    said = [Path(run.attempt(1).stderr(rank)).read_text() for rank in ranks]
+    assert end["cause"] == how, end
+    assert all(os.path.exists(f"{run.work}/saved{rank}") for rank in ranks), said
+    wait_for(lambda: not processes_of(run), "no process is left on any node", PATIENCE)
 
 
 # When one side is not heard any more.

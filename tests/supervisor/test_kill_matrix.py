@@ -259,11 +259,15 @@ def test_a_run_of_another_host_is_left_alone(tmp_path: Path) -> None:
 
 def _kill_both(attempt: Attempt) -> None:
     both = [attempt.pid("guard"), attempt.pid("supervisor")]
-    for pid in both:  # stopped first, so that neither sees the other's end
-        os.kill(pid, signal.SIGSTOP)
-    for pid in both:
-        os.kill(pid, signal.SIGKILL)
+    kill_at_once(both)
     wait_for(lambda: not any(map(host.start_time, both)), "both are gone")
+
+
+def kill_at_once(pids: list[int]) -> None:
+    for pid in pids:  # stopped first, so that none sees another's end
+        os.kill(pid, signal.SIGSTOP)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _rewrite_host(run: RunPaths, **changed: str) -> None:

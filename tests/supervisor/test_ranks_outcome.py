@@ -32,10 +32,8 @@ def outcome(tmp_path: Path, ends: dict[int, tuple[int, str]]) -> tuple[str, str]
     attempt = run.attempt(1)
     os.makedirs(attempt.root)
     nothing = SimpleNamespace(write=lambda *_, **__: None, add=lambda *_: None, mpi={})
-    ranks = Ranks(
-        run, attempt, nothing, nothing,
-        distribution={"nodes": 1, "processes_per_node": len(ends)}, watch=nothing,
-    )  # fmt: skip
+    job = {"distribution": {"nodes": 1, "processes_per_node": len(ends)}}
+    ranks = Ranks(run, attempt, nothing, nothing, job=job, watch=nothing)
     me = host.process(os.getpid())
     quiet = {"asked": False, "orphaned": False, "refused": "", "leftover": 0}
     for moment, (rank, (code, said)) in enumerate(ends.items()):

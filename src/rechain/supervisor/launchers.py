@@ -12,14 +12,15 @@ import sys
 import time
 
 from rechain.record import jsonl
+from rechain.supervisor.linux import signal
 from rechain.supervisor.stage import PROGRAM, SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, NoReturn
 
-__all__ = ["candidates", "launcher", "on_each_node", "prove", "surroundings"]
+__all__ = ["candidates", "deafen", "launcher", "on_each_node", "prove", "surroundings"]
 
 # Seconds for a proof: MPI looks for networks, and a cold file system has mpi4py.
 _PATIENCE = 120
@@ -33,6 +34,9 @@ _PROOF = (
     "sys.exit(0 if MPI.COMM_WORLD.allreduce(1) == int(sys.argv[1]) else 78)\n"
 )
 _ENDS = {77: "there is no mpi4py", 78: "worlds of one rank each"}
+
+# How Open MPI 4, and PRRTE of Open MPI 5, are told what to start on other nodes.
+_DAEMONS = (("OMPI", "orte", "orted"), ("PRTE", "prte", "prted"))
 
 
 def on_each_node(nodes: int, *arguments: str) -> list[str]:
@@ -143,9 +147,26 @@ def prove(
 
 
 def surroundings(environment: dict[str, str]) -> None:
-    """Add to a launcher's variables what Slurm needs to be told."""
+    """Add to a launcher's variables what Slurm and Open MPI need to be told."""
     environment["SLURM_OVERLAP"] = "1"  # steps share the nodes; older ones do so anyway
+    if not any(map(str.isspace, PROGRAM + sys.executable)):  # it is split there
+        for family, name, daemon in _DAEMONS:
+            agent = f"{sys.executable} -I -S {PROGRAM} --deaf {daemon}"
+            environment[f"{family}_MCA_{name}_launch_agent"] = agent
     if os.getuid() == 0:
         for family in ("OMPI", "PRTE"):
             environment[f"{family}_ALLOW_RUN_AS_ROOT"] = "1"
             environment[f"{family}_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
+
+
+def deafen(*command: str) -> NoReturn:
+    """Become a daemon of Open MPI that does not hear SIGTERM; never returns.
+
+    Slurm sends it to all of a job that must end. The daemons would end with it, and ranks abort
+    as soon as theirs is gone, whatever grace there is. They end with mpirun.
+
+    Args:
+        *command: the daemon's command line.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    os.execvp(command[0], command)

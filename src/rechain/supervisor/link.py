@@ -1,9 +1,9 @@
 """The link between a supervisor and its node guards: one TCP connection for each node.
 
 Each line is a JSON document. The supervisor tells what is to be done (`beat`, `stacks`, `term`,
-`end`), a node guard what happens on its node (`up`, `beat`, `start`, `end`, ...). Both sides
-take silence for the loss of the other: a heartbeat comes every 30 s, and three missed ones are
-the end. A process that dies closes its side at once; only a machine or a network does not.
+`slurm`, `end`), a node guard what happens on its node (`up`, `beat`, `start`, `end`, ...). Both
+sides take silence for the loss of the other: a heartbeat comes every 30 s, and three missed ones
+are the end. A process that dies closes its side at once; only a machine or a network does not.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Any
 
-__all__ = ["ADDRESS", "MISSED", "Hub", "Line", "call"]
+__all__ = ["ADDRESS", "DEAF", "MISSED", "Hub", "Line", "call"]
 
 # The variable that tells a node guard where the supervisor listens: port and password.
 ADDRESS = "RECHAIN_LINK"
 
 # So many heartbeats may be missed.
 MISSED = 3
+
+# What a node guard says when it ends for that reason.
+DEAF = "there was no sign of life from the supervisor on it"
 
 _CALL_SECONDS = 60.0
 

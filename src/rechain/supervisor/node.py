@@ -16,7 +16,7 @@ from rechain.record import events, host, jsonl
 from rechain.record.paths import RunPaths
 from rechain.supervisor import link, linux, tree
 from rechain.supervisor.linux import signal
-from rechain.supervisor.rank import guard_seated
+from rechain.supervisor.rank import ASK, guard_seated
 from rechain.supervisor.seat import Desk
 
 TYPE_CHECKING = False
@@ -28,10 +28,11 @@ __all__ = ["HELD", "guard_node"]
 HELD = "RECHAIN_UNPACKED"
 """The variable that names the environment on the node's own disk, which it is to keep there."""
 
-_DEAF = "there was no sign of life from the supervisor on it"
-
 # How often to see whether a newer attempt has taken over, in seconds.
 _LOOK = 5.0
+
+# How long after the supervisor this node may hear from Slurm that the job must end, in seconds.
+_HEARSAY = 3.0
 
 
 def guard_node(run_folder: str, number: str) -> NoReturn:
@@ -87,6 +88,7 @@ class _Node:
         self._ranks: dict[int, int] = {}  # by the pid of its guard; -1 until that is known
         self._said: set[tuple[int, str]] = set()
         self._told = False
+        self._asking: float | None = None  # when to ask the ranks, if Slurm has not by then
         self._wakeup, wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
         os.set_blocking(wakeup, False)
@@ -124,10 +126,15 @@ class _Node:
             self._report()
             self._reap()
             ending = any(self._obey(row["event"]) for row in self._line.hear())
+            if self._asking is not None and (self._told or time.monotonic() >= self._asking):
+                self._asking = None
+                if not self._told:
+                    self._ask()
             superseded = self._run.numbers()[-1] != self._attempt.number
             if ending or superseded or not self._line.keep():
                 break
-            pause = min(_LOOK, max(0.0, self._line.due - time.monotonic()))
+            due = self._line.due if self._asking is None else min(self._line.due, self._asking)
+            pause = min(_LOOK, max(0.0, due - time.monotonic()))
             watched = [self._wakeup, self._desk.fileno(), self._line.fileno()]
             events.wait([*watched, self._watch.fileno()], pause)
             self._watch.drain()
@@ -137,7 +144,10 @@ class _Node:
                 pass
         leftover = tree.end_descendants()
         self._report()
-        why = "a newer attempt has taken over" if superseded else _DEAF
+        why = "a newer attempt has taken over" if superseded else "the supervisor has hung up"
+        if not ending and not superseded and not self._line.closed:
+            why = link.DEAF
+            os.write(2, f"{why}\n".encode())  # the next attempt may have nothing else to go by
         self._line.say("bye", leftover=leftover, **({} if ending else {"why": why}))
 
     def _start(self, seat: Any) -> None:
@@ -155,19 +165,24 @@ class _Node:
 
     def _obey(self, order: str) -> bool:
         """Do what the supervisor says; return whether all must end."""
-        number = {"term": signal.SIGTERM, "stacks": signal.SIGUSR2}.get(order)
-        for guard, rank in self._ranks.items():
-            if order == "term":
-                self._kill(guard, number)
-            elif order == "stacks" and rank >= 0:
-                started = jsonl.read(self._attempt.rank(rank, "start"))
-                if host.is_alive(started):
-                    self._kill(started["pid"], number)
+        if order == "term":
+            self._ask()
+        elif order == "slurm":
+            self._asking = time.monotonic() + _HEARSAY
+        elif order == "stacks":
+            for rank in self._ranks.values():
+                started = jsonl.read(self._attempt.rank(rank, "start")) if rank >= 0 else {}
+                if rank >= 0 and host.is_alive(started):
+                    self._kill(started["pid"], signal.SIGUSR2)
         return order == "end"
 
-    def _kill(self, pid: int, number: int | None) -> None:
+    def _ask(self) -> None:
+        for guard in self._ranks:
+            self._kill(guard, ASK)
+
+    def _kill(self, pid: int, number: int) -> None:
         try:
-            os.kill(pid, number or 0)
+            os.kill(pid, number)
         except ProcessLookupError:
             pass  # it has just ended
 

@@ -23,13 +23,15 @@ from rechain.supervisor.script import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from typing import Any
 
-__all__ = ["BEAT", "NodeRanks"]
+    from rechain.record.events import Watch
+
+__all__ = ["NodeRanks"]
 
 # Seconds between the heartbeats of a link, unless the job says otherwise.
-BEAT = 30.0
+_BEAT = 30.0
 
 # Seconds for all nodes to say that they are there, and that nothing is left on them.
 _UP_SECONDS = 300.0
@@ -44,19 +46,19 @@ class NodeRanks(Ranks):
 
     Args:
         *args: as for `Script`.
-        wanted: what starts the ranks: `auto`, `srun:<plugin>` or `mpirun`.
-        beat: seconds between the heartbeats of a link.
-        **named: as for `Ranks`.
+        job: the job's document.
+        watch: as for `Ranks`.
     """
 
-    def __init__(self, *args: Any, wanted: str, beat: float, **named: Any) -> None:
-        super().__init__(*args, **named)
-        distribution = named["distribution"]
+    def __init__(self, *args: Any, job: Mapping[str, Any], watch: Watch) -> None:
+        super().__init__(*args, job=job, watch=watch)
+        distribution = job["distribution"]
+        wanted: str = job["slurm"]["mpi"]
         self._nodes: int = distribution["nodes"]
         self._each: int = distribution["processes_per_node"]
         self._wanted = wanted
         self._kind = wanted
-        self._hub = Hub(self._nodes, beat)
+        self._hub = Hub(self._nodes, job["limits"].get("heartbeat_seconds") or _BEAT)
         self._srun = 0
         self._until = 0.0
         self._not_up = ""
@@ -230,16 +232,20 @@ class NodeRanks(Ranks):
         """Have the node guards send SIGUSR2 to their ranks."""
         self._hub.tell("stacks")
 
+    def was_asked(self) -> None:
+        """Have the node guards see that Slurm sends SIGTERM to their ranks."""
+        super().was_asked()
+        self._hub.tell("slurm")
+
     def ask_to_end(self) -> None:
         """Have the node guards send SIGTERM to their ranks; what started them is not asked."""
-        self.due = None
-        self._asked = True
+        super().was_asked()
         self._hub.tell("term")
         if len(self._guards) < self._count:  # it may be about to start the others
-            linux.ask_group_to_end(self._pid)
+            self._ask_launcher()
 
     def outlives(self) -> bool:
-        """Return whether ranks run without what started them, which Slurm ends at once."""
+        """Return whether ranks run without what started them: Slurm has told it to end, too."""
         return len(self._ends) < len(self._places)
 
     # When it is over.

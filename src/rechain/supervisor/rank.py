@@ -7,6 +7,10 @@ nodes it is a child of the node's guard, and dies with that; see `seat.py`.
 A guard whose script failed stays until it is told to leave: mpiexec ends all ranks as soon as one
 process of its own fails, each MPI with its own haste, while the supervisor lets the others say
 their last words and keep the promised grace.
+
+In a Slurm job SIGTERM is Slurm's word that the job must end, and goes to every process of it, the
+scripts included. There a guard does not pass it on: a script that gets it twice may take that for
+a second, more urgent word. What the supervisor sends is another signal, `ASK`.
 """
 
 from __future__ import annotations
@@ -29,10 +33,13 @@ if TYPE_CHECKING:
     from rechain.record.paths import AttemptPaths
     from rechain.supervisor.seat import Occupant
 
-__all__ = ["COMMAND", "SEATED", "guard_rank", "guard_seated"]
+__all__ = ["ASK", "COMMAND", "SEATED", "guard_rank", "guard_seated"]
 
 # The variable that holds the script's command line.
 COMMAND = "RECHAIN_RANK_COMMAND"
+
+# The signal by which a rank guard is asked to send SIGTERM to its rank; Slurm sends it to nobody.
+ASK = signal.SIGRTMIN
 
 # The variable that is set where the guards of nodes start the ranks.
 SEATED = "RECHAIN_SEATED"
@@ -56,6 +63,8 @@ def guard_rank(run_folder: str, number: str) -> NoReturn:
         from rechain.supervisor.seat import sit
 
         sit(f"{os.path.basename(run_folder)}/{number}")
+    # In a Slurm job mpiexec has SIGTERM blocked, and some pass that on.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     run = RunPaths(run_folder)
     _guard_script(run, run.attempt(int(number)), dict(os.environ), os.getppid(), None)
 
@@ -171,10 +180,12 @@ class _Guard:
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup)
 
-        def on_term(*_: object) -> None:
+        def on_ask(*_: object) -> None:
             self._terms += 1
 
-        signal.signal(signal.SIGTERM, on_term)
+        in_slurm = "SLURM_JOB_ID" in os.environ
+        signal.signal(signal.SIGTERM, (lambda *_: None) if in_slurm else on_ask)
+        signal.signal(ASK, on_ask)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         linux.become_subreaper()
@@ -184,7 +195,7 @@ class _Guard:
             os._exit(125)
 
     def wait_for(self, script: int) -> int:
-        """Wait for the script's end and return its wait status; pass SIGTERM on meanwhile.
+        """Wait for the script's end and return its wait status; ask it to end meanwhile.
 
         Without mpiexec the script has to end at once.
         """
@@ -202,8 +213,6 @@ class _Guard:
             if os.getppid() != self._parent:
                 self.orphaned = True
                 return signal.SIGKILL
-            if self._seat is not None and not self._seat.gone:
-                self._terms += self._seat.terms()
             if self._terms > passed_on:
                 passed_on = self._terms
                 self.asked = True
@@ -211,17 +220,18 @@ class _Guard:
             self._sleep()
 
     def wait_to_leave(self) -> None:
-        """Wait until mpiexec is gone or sends SIGTERM."""
+        """Wait until mpiexec, or the seat, is gone, or this guard is asked."""
         terms = self._terms
+        seat = [] if self._seat is None else [self._seat.fileno()]
         while os.getppid() == self._parent and self._terms == terms:
-            if self._seat is not None and (self._seat.terms() or self._seat.gone):
+            if self._sleep(*seat):
                 return
-            self._sleep()
 
-    def _sleep(self) -> None:
-        seat = [self._seat.fileno()] if self._seat is not None and not self._seat.gone else []
-        events.wait([self._wakeup, *seat], None)
+    def _sleep(self, *others: int) -> bool:
+        """Wait for a signal or one of some descriptors; return whether it was one of those."""
+        ready = events.wait([self._wakeup, *others], None)
         try:
             os.read(self._wakeup, 4096)
         except BlockingIOError:
             pass
+        return any(other in ready for other in others)

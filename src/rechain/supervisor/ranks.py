@@ -14,13 +14,13 @@ from rechain.record import host, jsonl
 from rechain.record.events import Watch
 from rechain.supervisor.linux import signal
 from rechain.supervisor.outcome import Outcome, read_outcome, tail
-from rechain.supervisor.rank import COMMAND
+from rechain.supervisor.rank import ASK, COMMAND
 from rechain.supervisor.script import Script, redirect
 from rechain.supervisor.stage import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from typing import Any
 
 __all__ = ["LOST", "Ranks"]
@@ -36,10 +36,17 @@ LOST = {"asked": False, "orphaned": False, "lost": True, "refused": "", "leftove
 
 
 class Ranks(Script):
-    """A script of several processes that speak MPI; see `Script` for the methods."""
+    """A script of several processes that speak MPI; see `Script` for the methods.
 
-    def __init__(self, *args: Any, distribution: dict[str, Any], watch: Watch) -> None:
+    Args:
+        *args: as for `Script`.
+        job: the job's document.
+        watch: becomes readable when the ranks' guards note something.
+    """
+
+    def __init__(self, *args: Any, job: Mapping[str, Any], watch: Watch) -> None:
         super().__init__(*args)
+        distribution = job["distribution"]
         self._count: int = distribution["nodes"] * distribution["processes_per_node"]
         self._seen: set[str] = set()
         self._guards: dict[int, dict[str, Any]] = {}
@@ -66,6 +73,9 @@ class Ranks(Script):
             redirect(self._attempt.mpi_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
             os.dup2(1, 2)
             os.chdir(self._run.work)
+            if "SLURM_JOB_ID" in environment:
+                # Slurm sends it SIGTERM as well as the ranks: it would end them within seconds.
+                signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
             os.execvpe(command[0], command, environment)
         except OSError as error:
             os.write(refusal, str(error).encode())
@@ -127,19 +137,30 @@ class Ranks(Script):
         ended = {end["rank"] for end in self._ends}
         return [found["pid"] for rank, found in self._scripts.items() if rank not in ended]
 
-    def ask_to_end(self) -> None:
-        """Send SIGTERM to every rank that has not ended; mpiexec is not asked."""
+    def was_asked(self) -> None:
+        """Note that Slurm has sent SIGTERM to all ranks."""
         self.due = None
         self._asked = True
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to every rank that has not ended; mpiexec is not asked."""
+        Ranks.was_asked(self)
         ended = {end["rank"] for end in self._ends}
         for rank, guard in self._guards.items():
             if rank not in ended and host.is_alive(guard):
                 try:
-                    os.kill(guard["pid"], signal.SIGTERM)
+                    os.kill(guard["pid"], ASK)
                 except ProcessLookupError:
                     continue  # it has just ended
         if len(self._guards) < self._count:  # it may be about to start the others
-            super().ask_to_end()
+            self._ask_launcher()
+
+    def _ask_launcher(self) -> None:
+        try:
+            os.killpg(self._pid, signal.SIGINT)  # it may have SIGTERM blocked
+        except OSError:
+            pass  # it has just ended
+        super().ask_to_end()
 
     def leftover(self, ended: int) -> int:
         """Return how many processes the ranks left behind."""

@@ -10,14 +10,16 @@ from rechain.supervisor.outcome import Outcome, oom_kills, read_outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
+    from typing import Any
 
+    from rechain.record.events import Watch
     from rechain.record.journal import Journal
     from rechain.record.paths import AttemptPaths, RunPaths
     from rechain.supervisor.nodes import Nodes
     from rechain.supervisor.stage import Stage
 
-__all__ = ["Script", "become"]
+__all__ = ["Script", "become", "make_script"]
 
 # Kept back so that a script that fills the disk can still say so.
 _TRACEBACK_BYTES = 16384
@@ -105,6 +107,9 @@ class Script:
         """Send SIGTERM to the script and what is in its process group."""
         linux.ask_group_to_end(self._pid)
 
+    def was_asked(self) -> None:
+        """Note that Slurm has sent SIGTERM to all of it: twice is once too often for many."""
+
     def ask_for_stacks(self) -> None:
         """Have its processes write where they are: faulthandler answers whatever they do."""
         for pid in self.processes():
@@ -144,6 +149,26 @@ class Script:
         """Give back the room that was kept for the last words, as far as it was not needed."""
         said = self._attempt.stderr(0)
         os.truncate(said, os.stat(said).st_size)
+
+
+def make_script(job: Mapping[str, Any], watch: Watch, *around: Any) -> Script:
+    """Return the script of a job: one process, ranks on this machine or on nodes of a Slurm job.
+
+    Args:
+        job: the job's document.
+        watch: becomes readable when the supervisor must look.
+        *around: as for `Script`.
+    """
+    distribution = job["distribution"]
+    if distribution["communicator"] == "None":
+        return Script(*around)
+    if job.get("slurm") and distribution["nodes"] > 1:
+        from rechain.supervisor.node_ranks import NodeRanks
+
+        return NodeRanks(*around, job=job, watch=watch)
+    from rechain.supervisor.ranks import Ranks
+
+    return Ranks(*around, job=job, watch=watch)
 
 
 def become(

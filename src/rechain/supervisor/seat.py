@@ -2,7 +2,8 @@
 
 It hands what it was given (variables, open files, cores) to the guard of its node, which starts
 the rank as its own descendant: nothing that the rank starts can leave that tree, whoever started
-the seat. The seat passes SIGTERM on, and ends as the rank does.
+the seat. It ends as the rank does, and does not hear SIGTERM: that comes from Slurm, which sends
+it to the rank as well, or from an MPI that has given up, and then the supervisor decides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import socket
 import struct
 
-from rechain.record import events, jsonl
+from rechain.record import jsonl
 from rechain.supervisor.linux import signal
 
 TYPE_CHECKING = False
@@ -47,11 +48,7 @@ def sit(attempt_id: str) -> NoReturn:
     Args:
         attempt_id: the value of `RECHAIN_ATTEMPT`.
     """
-    asked: list[int] = []
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(_name(attempt_id))
@@ -71,18 +68,11 @@ def sit(attempt_id: str) -> NoReturn:
     connection.sendall(text)
     for descriptor in descriptors[3:]:
         os.close(descriptor)  # its end must be seen when the rank ends
-    passed_on = 0
-    while True:
-        if len(asked) > passed_on:
-            passed_on = len(asked)
-            try:
-                connection.send(b"T")
-            except OSError:
-                pass  # it has just ended
-        if connection.fileno() in events.wait([reader, connection.fileno()], None):
-            said = connection.recv(1)
-            os._exit(said[0] if said else 128 + signal.SIGKILL)
-        os.read(reader, 4096)
+    try:
+        said = connection.recv(1)
+    except OSError:
+        said = b""
+    os._exit(said[0] if said else 128 + signal.SIGKILL)
 
 
 class Occupant:
@@ -101,7 +91,6 @@ class Occupant:
         self.environment: dict[str, str] = request["environment"]
         self._cores: list[int] = request["cores"]
         self._descriptors = descriptors
-        self.gone = False
 
     def move_in(self) -> None:
         """Give this process, a fresh child, the seat's open files, and no others."""
@@ -115,7 +104,6 @@ class Occupant:
         for descriptor, target in zip(high, targets, strict=True):
             os.dup2(descriptor, target)
             os.close(descriptor)
-        self._connection.setblocking(False)
         os.sched_setaffinity(0, self._cores)
 
     def close_pmi(self) -> None:
@@ -130,19 +118,8 @@ class Occupant:
             os.close(descriptor)
 
     def fileno(self) -> int:
-        """Return the descriptor, for `events.wait`; negative if the seat is gone."""
-        return -1 if self.gone else self._connection.fileno()
-
-    def terms(self) -> int:
-        """Return how often the seat has got SIGTERM since the last call."""
-        try:
-            said = self._connection.recv(64)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            said = b""
-        self.gone = self.gone or not said
-        return len(said)
+        """Return the descriptor, for `events.wait`: a seat says nothing, so it is gone then."""
+        return self._connection.fileno()
 
     def answer(self, code: int) -> None:
         """Tell the seat what to exit with."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from rechain.environment import store
 from rechain.record import jsonl
 from rechain.record.causes import CAUSES
 from rechain.record.journal import end_event, fold, fold_attempt
-from rechain.record.paths import RunPaths
+from rechain.record.paths import AttemptPaths, RunPaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _WHY = (
 _RETRIES = 3
 
 _PATIENCE = 60  # seconds for one of Slurm's commands
+_TIME = "%Y-%m-%dT%H:%M:%S"
 
 
 class Slurm:
@@ -104,6 +106,27 @@ def _lost(nodes: str) -> str:
     return f"Slurm lost node{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
 
 
+def _first_node_lost(attempt: AttemptPaths, started: dict[str, Any]) -> str:
+    """Return what speaks for the loss of an attempt's first node, for people; empty if nothing.
+
+    It may be back when the next attempt begins: then Slurm does not call it down any more.
+    """
+    from rechain.supervisor.link import DEAF
+
+    name = started["host"]["name"]
+    said = _ask("scontrol", "--oneliner", "show", "node", name.partition(".")[0]).split()
+    since = next((word[16:] for word in said if word.startswith("SlurmdStartTime=")), "")
+    # Both are local times of this machine (scontrol(1), SLURM_TIME_FORMAT).
+    if since[:1].isdigit() and since > time.strftime(_TIME, time.localtime(started["t"])):
+        return f"node {name} was lost: its slurmd was started again at {since[11:]}"
+    for log in sorted(os.listdir(attempt.root)):
+        if log.startswith("node-") and log.endswith(".log"):
+            with open(f"{attempt.root}/{log}", errors="replace") as file:
+                if DEAF in file.read():
+                    return f"node {name} was lost: node {log[5:-4]} did not hear it any more"
+    return ""
+
+
 def _ask(*command: str) -> str:
     import subprocess
 
@@ -115,6 +138,7 @@ def _ask(*command: str) -> str:
             timeout=_PATIENCE,
             check=False,
             text=True,
+            env={**os.environ, "SLURM_TIME_FORMAT": _TIME},
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -128,8 +152,8 @@ def _close_earlier(run: RunPaths) -> bool:
     state = fold_attempt(attempt)
     if state.end is None:
         started = state.attempt or {}
-        lost = _lost((started.get("slurm") or {}).get("nodes") or "")
-        if lost:
+        slurm = started.get("slurm")
+        if slurm and (lost := _lost(slurm["nodes"]) or _first_node_lost(attempt, started)):
             end = end_event("lost_node", f"{lost}, and the supervisor with it", requeue=True)
         else:
             message = "Slurm started the job again; its supervisor could not say why"

@@ -11,7 +11,7 @@ from rechain.record.paths import AttemptPaths, RunPaths
 from rechain.supervisor import linux, tree
 from rechain.supervisor.linux import signal
 from rechain.supervisor.outcome import Outcome
-from rechain.supervisor.script import Script
+from rechain.supervisor.script import make_script
 from rechain.supervisor.stage import EnvironmentNotReady, Stage
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rechain.supervisor.nodes import Nodes
     from rechain.supervisor.pool import Place
+    from rechain.supervisor.script import Script
     from rechain.supervisor.slurm import Slurm
     from rechain.supervisor.stall import Watchdog
 
@@ -66,7 +67,7 @@ class Supervisor:
         self._deadline: float | None = None  # the time limit, on the monotonic clock
         self._patience: float | None = None  # when SIGKILL follows SIGTERM
         self._asking = 0.0  # not before is the script asked to end
-        self._signaled = False  # Slurm has asked it already: twice is once too often for many
+        self._signaled = False  # Slurm has asked it already
         self._child = 0
         self._script: Script | None = None
         self._place: Place | None = None
@@ -179,7 +180,8 @@ class Supervisor:
                 return Outcome("environment", f"no node can be had: {error}")
             if nodes is None:
                 return self._stopped(None)
-        script = self._script = self._make_script(stage)
+        around = (self.run_paths, self.attempt, stage, self.journal)
+        script = self._script = make_script(self.job, self._watch, *around)
         if not self._make_ready(script):
             script.settle()
             return self._stopped(None)
@@ -201,8 +203,8 @@ class Supervisor:
         os.close(reader)
         status = self._wait_for_child(script.ask_to_end)
         script.settle()
-        if status and not self.stopping and self._slurm and (why := self._slurm.ended()):
-            self._stop(*why)  # it was quicker to end the script than to tell us
+        if status and not self.stopping:
+            self._ended_by_slurm()  # it may have been quicker to end the script than to tell us
         if self.stopping:
             return self._stopped(status)
         return script.outcome(status, refused)
@@ -231,21 +233,6 @@ class Supervisor:
             self.journal.write("note", text=note)
         self._payload["script"].update(nodes.variables())
         return nodes
-
-    def _make_script(self, stage: Stage) -> Script:
-        distribution = self.job["distribution"]
-        around = (self.run_paths, self.attempt, stage, self.journal)
-        if distribution["communicator"] == "None":
-            return Script(*around)
-        fields = {"distribution": distribution, "watch": self._watch}
-        if self._slurm is not None and distribution["nodes"] > 1:
-            from rechain.supervisor.node_ranks import BEAT, NodeRanks
-
-            beat = self.job["limits"].get("heartbeat_seconds") or BEAT
-            return NodeRanks(*around, wanted=self.job["slurm"]["mpi"], beat=beat, **fields)
-        from rechain.supervisor.ranks import Ranks
-
-        return Ranks(*around, **fields)
 
     def _make_ready(self, script: Script) -> bool:
         """See to what comes before the script; return False if the attempt must end first."""
@@ -317,8 +304,10 @@ class Supervisor:
                 asked = True
                 if not self._signaled:
                     ask_to_end()
+                elif self._script is not None:
+                    self._script.was_asked()
             self._reap()
-            if self._status is not None and not (self.stopping and self._outlived()):
+            if self._status is not None and not self._outlived():
                 return self._status
             if self._patience is not None and time.monotonic() >= self._patience:
                 tree.end_descendants()
@@ -378,11 +367,16 @@ class Supervisor:
 
     def _was_terminated(self, told: str) -> None:
         """See who sent SIGTERM, and stop."""
-        by_slurm = self._slurm.ended() if self._slurm else None
-        if by_slurm:
-            # To all that belongs to the job. MPI's ranks have guards that count on ours.
-            self._signaled = self.job["distribution"]["communicator"] == "None"
-        self._stop(*(by_slurm or ("terminated", told)))
+        if not self._ended_by_slurm():
+            self._stop("terminated", told)
+
+    def _ended_by_slurm(self) -> bool:
+        """See whether Slurm is ending the job, and stop if so."""
+        why = self._slurm.ended() if self._slurm else None
+        if why is not None:
+            self._signaled = True  # Slurm signals all that belongs to the job
+            self._stop(*why)
+        return why is not None
 
     def _stalled(self) -> None:
         """Have all ranks say where they are, and end them."""
@@ -394,7 +388,10 @@ class Supervisor:
         self._script.ask_for_stacks()
 
     def _outlived(self) -> bool:
-        return self._script is not None and self._script.outlives()
+        """Return whether ranks run on without what started them, which Slurm ends as well."""
+        if self._script is None or not self._script.outlives():
+            return False
+        return self.stopping is not None or self._ended_by_slurm()
 
     def _stop(self, cause: str, message: str, grace: float | None = None) -> None:
         """Ask the script to end, and set the moment after which it is not asked."""

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["make_run", "payload", "processes_of", "wait_for", "wait_for_end"]
+__all__ = [
+    "beside",
+    "from_outside",
+    "make_run",
+    "payload",
+    "processes_of",
+    "wait_for",
+    "wait_for_end",
+]
 
 
 def make_run(
@@ -123,6 +131,36 @@ def processes_of(run: RunPaths, token: str | None = None) -> list[int]:
         if any(mark in seen for mark in marks):
             found.append(int(name))
     return found
+
+
+def beside(pid: int) -> list[int]:
+    """Return the pids, as this process sees them, of all in the pid namespace of one."""
+    there = os.stat(f"/proc/{pid}/ns/pid").st_ino
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{name}/ns/pid").st_ino == there:
+                found.append(int(name))
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def from_outside(pids: list[int], inner: int) -> int:
+    """Return which of some processes knows itself by another pid, that of its own namespace.
+
+    Raises:
+        ProcessLookupError: none does.
+    """
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+                line = next(line for line in file if line.startswith("NSpid:"))
+        except (OSError, StopIteration):
+            continue  # it ended while we looked
+        if int(line.split()[-1]) == inner:
+            return pid
+    raise ProcessLookupError(f"there is no process {inner} there")
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:

@@ -11,14 +11,13 @@ Slurm schedules by, not what the kernel enforces, so a node may have more CPUs t
 
 Everything lies in one temporary folder, with munge's own key and socket in it, and every daemon
 dies with the process that started it. Needs the commands of Debian's `slurm-wlm` and `munge`, and
-root or unprivileged user namespaces.
+root or unprivileged user namespaces; with a network of its own also `iproute2`, and root.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import random
 import shutil
 import signal
 import socket
@@ -26,6 +25,9 @@ import subprocess
 import tempfile
 import time
 from typing import TYPE_CHECKING
+
+from rechain.testing.network import Cables, Loopback, free_ports
+from rechain.testing.runs import beside, from_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,8 +45,9 @@ MPI_VARIABLES = {
     "UCX_NET_DEVICES": "lo",
     "FI_PROVIDER": "tcp",
 }
-"""What MPIs must be told on such a cluster: that the nodes' only network is the loopback device,
-and that they share no memory, though they are one machine."""
+"""What MPIs must be told on such a cluster: that the nodes' only network is the loopback device
+(`eth0`, if they have one of their own), and that they share no memory, though they are one
+machine."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LINES = 15  # of each daemon's log, when something fails
@@ -53,6 +56,10 @@ _LINES = 15  # of each daemon's log, when something fails
 _NODE = """
 hostname "$1" && mount --bind "$2" /etc/hosts && mount -t tmpfs tmpfs /dev/shm || exit
 name=$1; conf=$3
+if [ -n "$4" ]; then
+    until ip link set eth0 up 2>/dev/null; do sleep 0.02; done  # it is put here from outside
+    ip address add "$4/24" dev eth0 && ip link set lo up || exit
+fi
 slurmd -D -N "$name" -f "$conf" &
 wait
 """
@@ -75,6 +82,9 @@ class SlurmCluster:
         kill_wait: seconds between SIGTERM and SIGKILL when a job must end.
         node_timeout: seconds without an answer until a node counts as lost. `kill_node` need not
             wait for it. A short one would be wrong on a busy machine.
+        network: give the cluster a network of its own: a bridge, at which the controller is and
+            each node with a cable that can be cut. The thread that enters the context, and what it
+            starts, is on it until it leaves; nothing else of the machine is.
         seconds: how long all may take to start.
         extra: further lines for slurm.conf, such as more partitions.
 
@@ -92,6 +102,7 @@ class SlurmCluster:
         memory: int = 4000,
         kill_wait: int = 5,
         node_timeout: int = 300,
+        network: bool = False,
         seconds: float = 120,
         extra: str = "",
     ) -> None:
@@ -104,25 +115,30 @@ class SlurmCluster:
         self._node_timeout = node_timeout
         self._seconds = seconds
         self._extra = extra
+        self._network = Cables() if network else Loopback()
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> SlurmCluster:
         """Start the cluster, and wait until all its nodes take jobs.
 
         Raises:
+            OSError: the machine has no network or ports for it.
             SlurmClusterError: it does not start; the ends of the daemons' logs are in the message.
         """
         path = f"{os.environ.get('PATH', os.defpath)}:{_PATH}"
-        lacking = [command for command in COMMANDS if shutil.which(command, path=path) is None]
+        needed = (*COMMANDS, *["ip"] * isinstance(self._network, Cables))
+        lacking = [command for command in needed if shutil.which(command, path=path) is None]
         if lacking:
             raise SlurmClusterError(
-                f"there is no {', '.join(lacking)} here: install slurm-wlm, munge and util-linux"
+                f"there is no {', '.join(lacking)} here: install slurm-wlm, munge, util-linux and "
+                "iproute2"
             )
         # Short: a Unix socket's path has 107 characters at most.
         self.root = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
         os.chmod(self.root, 0o755)
         self.environment = {"SLURM_CONF": f"{self.root}/slurm.conf"}
         try:
+            self._network.enter()
             self._configure()
             self._start_munge()
             self._start_controller()
@@ -197,14 +213,29 @@ class SlurmCluster:
         if notice:
             self._notice(name)
 
-    def cut_off(self, name: str) -> None:
-        """Let Slurm lose a node that lives on, as when its network fails; see `rejoin`."""
-        self._signal_slurmd(name, signal.SIGSTOP)
-        self._notice(name)
+    def cut_off(self, name: str, *, notice: bool = True) -> None:
+        """Let Slurm lose a node that lives on, as when its network fails; see `rejoin`.
+
+        Where the cluster has a network of its own, the node's cable is cut; else only its slurmd
+        falls silent.
+
+        Args:
+            name: the node.
+            notice: have the controller see it now, and not only after `node_timeout`.
+        """
+        if isinstance(self._network, Cables):
+            self._network.cut(name)
+        else:
+            self._signal_slurmd(name, signal.SIGSTOP)
+        if notice:
+            self._notice(name)
 
     def rejoin(self, name: str) -> None:
         """Let Slurm have a node again that was cut off, and wait until it takes jobs."""
-        self._signal_slurmd(name, signal.SIGCONT)
+        if isinstance(self._network, Cables):
+            self._network.mend(name)
+        else:
+            self._signal_slurmd(name, signal.SIGCONT)
         self._await_node(name, resume=True)
 
     def start_node(self, name: str) -> None:
@@ -231,17 +262,7 @@ class SlurmCluster:
     def processes(self, node: str) -> list[int]:
         """Return the pids, as this machine sees them, of all that runs on a node."""
         init = self._init_of(node)
-        if init is None:
-            return []
-        there = os.stat(f"/proc/{init}/ns/pid").st_ino
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                if os.stat(f"/proc/{pid}/ns/pid").st_ino == there:
-                    found.append(int(pid))
-            except OSError:
-                continue  # it ended while we looked
-        return found
+        return [] if init is None else beside(init)
 
     def pid_of(self, node: str, pid: int) -> int:
         """Return this machine's pid of a process that knows itself by another one on a node.
@@ -249,15 +270,7 @@ class SlurmCluster:
         Raises:
             ProcessLookupError: there is none.
         """
-        for outer in self.processes(node):
-            try:
-                with open(f"/proc/{outer}/status") as file:
-                    line = next(line for line in file if line.startswith("NSpid:"))
-            except (OSError, StopIteration):
-                continue  # it ended while we looked
-            if int(line.split()[-1]) == pid:
-                return outer
-        raise ProcessLookupError(f"there is no process {pid} on {node}")
+        return from_outside(self.processes(node), pid)
 
     def logs(self) -> str:
         """Return the last lines of all daemons' logs."""
@@ -277,12 +290,13 @@ class SlurmCluster:
     def _configure(self) -> None:
         for folder in ("log", "state", "munge", "spool", "tmp"):
             os.mkdir(f"{self.root}/{folder}", 0o755)
-        ports = _free_ports(len(self.nodes) + 1)
+        ports = free_ports(len(self.nodes) + 1)
         host = socket.gethostname().partition(".")[0]
         lines = []
-        hosts = ["127.0.0.1 localhost", f"127.0.0.1 {host}"]
+        controller = self._network.address(0)
+        hosts = ["127.0.0.1 localhost", f"{controller} {host}"]
         for number, name in enumerate(self.nodes, 1):
-            address = f"127.0.1.{number}"
+            address = self._network.address(number)
             hosts.append(f"{address} {name}")
             lines.append(
                 f"NodeName={name} NodeHostname={name} NodeAddr={address} Port={ports[number]} "
@@ -290,7 +304,8 @@ class SlurmCluster:
             )
         _write(f"{self.root}/hosts", "\n".join(hosts) + "\n")
         config = _template().format(
-            host=host, port=ports[0], user=pwd.getpwuid(os.getuid()).pw_name,
+            host=host, address=controller, port=ports[0],
+            user=pwd.getpwuid(os.getuid()).pw_name,
             munge=self._socket, root=self.root, nodes="\n".join(lines), extra=self._extra,
             kill_wait=self._kill_wait, node_timeout=self._node_timeout,
         )  # fmt: skip
@@ -326,11 +341,18 @@ class SlurmCluster:
             os.mkdir(path)
             os.chmod(path, mode)
         user = [] if os.getuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
+        address = self._network.address(self.nodes.index(name) + 1)
+        own = isinstance(self._network, Cables)
         self._spawn(
-            name, "unshare", *user, "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
+            name, "unshare", *user, *["--net"] * own, "--uts", "--pid", "--fork",
+            "--kill-child", "--mount-proc",
             "--propagation", "slave", "bash", "-c", _NODE, "node",
             name, f"{self.root}/hosts", f"{self.root}/slurm.conf",
+            address if own else "",
         )  # fmt: skip
+        if own:
+            self._await(name, lambda: self._init_of(name) is not None)
+            self._network.plug_in(name, self._init_of(name) or 0)
 
     def _await_node(self, name: str, *, resume: bool = False) -> None:
         def takes_jobs() -> bool:
@@ -398,6 +420,7 @@ class SlurmCluster:
         for name in reversed(list(self._daemons)):
             soft = name in ("slurmctld", "munged")
             _end(self._daemons.pop(name), signal.SIGTERM if soft else signal.SIGKILL)
+        self._network.leave()
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -423,18 +446,3 @@ def _end(daemon: subprocess.Popen[bytes], number: int) -> None:
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, below those that the system gives to clients."""
-    found: list[int] = []
-    for port in random.SystemRandom().sample(range(20000, 31000), 1000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise SlurmClusterError(f"there are no {count} free ports between 20000 and 31000")
