@@ -75,6 +75,7 @@ def test_a_built_environment_is_found(tmp_path, base):
         "prefix": f"{tmp_path}/envs/e",
         "lock": {"schema": 1},
         "mpi": None,
+        "activation": {},
     }
     assert store.find(str(tmp_path), "another") is None
 

@@ -267,9 +267,6 @@ def test_whether_a_gpu_must_be_there(code: Path, user_managed: bool) -> None:
 
 
 NOT_BUILT: list[dict[str, Any]] = [
-    {"conda_packages": ["scipy"]},
-    {"conda_dependencies_file": "env.yml"},
-    {"conda_dependencies_file_path": "env.yml"},
     {"custom_docker_image": "mine:1"},
     {"custom_docker_base_image": "mine:1"},
     {"image_registry_details": ContainerRegistry()},
@@ -282,7 +279,6 @@ NOT_BUILT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("given", NOT_BUILT, ids=" ".join)
 def test_what_can_be_described_and_not_run_yet(code: Path, given: dict[str, Any]) -> None:
-    (code / "env.yml").write_text("dependencies: [python=3.8]")
     (code / "Train.IPYNB").touch()
     given = {"user_managed": False, **given}
     with pytest.raises(NotBuiltError) as caught:

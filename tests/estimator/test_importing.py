@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rechain.estimator import importing
-from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.exceptions import UserErrorException
 
 pytestmark = pytest.mark.fast
 
@@ -105,9 +105,11 @@ def test_what_cannot_be_taken_over_is_said_with_its_line(read, text, words) -> N
 def test_a_conda_environment_of_pip_packages(read) -> None:
     text = "name: x\ndependencies:\n- python=3.6\n- pip\n- pip:\n  - chainer==7.0.0\n  - six\n"
     found = read(**{"environment.yml": text})
-    assert (found.python, found.pip) == ("3.6", ["chainer==7.0.0", "six"])
-    with pytest.raises(NotBuiltError, match=r"packages of conda, .*: scipy=1.2, cudatoolkit"):
-        read(**{"environment.yml": f"{text}- scipy=1.2\n- cudatoolkit\n"})
+    assert (found.conda, found.pip) == (["python=3.6", "pip"], ["chainer==7.0.0", "six"])
+    more = f"{text}- scipy=1.2\nchannels: [mine]\nvariables: {{A: b}}\n"
+    found = read(**{"environment.yml": more})
+    assert (found.conda[-1], found.channels) == ("scipy=1.2", ["mine"])
+    assert ["A" in note for note in found.notes] == [True]
 
 
 def test_a_pipfile_lock(read) -> None:
@@ -143,7 +145,7 @@ def test_a_run_configuration(read) -> None:
         "      dependencies:\n      - python=3.6\n      - pip:\n        - chainer==5.1.0\n"
     )
     found = read(**{"old.runconfig": text.format("false")})
-    assert (found.python, found.pip) == ("3.6", ["chainer==5.1.0"])
+    assert (found.conda, found.pip) == (["python=3.6"], ["chainer==5.1.0"])
     with pytest.raises(UserErrorException, match="nothing is installed, so nothing can be locked"):
         read(**{"old.runconfig": text.format("true")})
 

@@ -10,7 +10,7 @@ import pytest
 
 from rechain import Chainer, Environment, Estimator, Experiment, Mpi, Run, Workspace
 from rechain.estimator import MMLBaseEstimator
-from rechain.exceptions import NotBuiltError
+from rechain.estimator.compiling import compile
 from rechain.record import jsonl
 from tests.workspace.conftest import Submitter
 
@@ -139,8 +139,13 @@ def test_with_an_environment_of_the_users(submit: Submitter) -> None:
 
 
 @pytest.mark.fast
-def test_what_cannot_run_yet_cannot_in_the_other_form(submit: Submitter) -> None:
-    estimator = submit.estimator(SCRIPT, user_managed=False, conda_packages=["scipy"])
-    for config in (estimator, estimator.to_script_run_config()):
-        with pytest.raises(NotBuiltError, match="conda_packages"):
-            submit.experiment.submit(config)
+def test_packages_of_conda_are_the_same_in_the_other_form(submit: Submitter) -> None:
+    given = {"conda_packages": ["python=3.6", "scipy>=1"], "framework_version": "7.0.0"}
+    estimator = submit.estimator(SCRIPT, user_managed=False, **given)
+    first, second = (
+        compile(config, experiment="e").environment
+        for config in (estimator, estimator.to_script_run_config())
+    )
+    assert first == second
+    assert first["kind"] == "conda"
+    assert first["conda"]["packages"] == ["python=3.6", "scipy>=1"]

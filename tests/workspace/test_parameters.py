@@ -54,19 +54,12 @@ WAITS: dict[str, tuple[str, dict[str, Any]]] = {
     "custom_docker_base_image": ("containers", {"custom_docker_base_image": "mine:1"}),
     "custom_docker_image": ("containers", {"custom_docker_image": "mine:1"}),
     "image_registry_details": ("containers", {"image_registry_details": ContainerRegistry()}),
-    "conda_packages": ("environments of conda", {"conda_packages": ["scipy"]}),
-    "conda_dependencies_file_path": (
-        "environments of conda",
-        {"conda_dependencies_file_path": "env.yml"},
-    ),
-    "conda_dependencies_file": ("environments of conda", {"conda_dependencies_file": "env.yml"}),
     "shm_size": ("containers", {"shm_size": "2g"}),
     "_enable_optimized_mode": ("containers", {"_enable_optimized_mode": True}),
 }
 
 
 def refusal(submit: Submitter, parameter: str) -> str:
-    (submit.source / "env.yml").write_text("dependencies: [python=3.8]")
     given = {"user_managed": False, "use_docker": True, **WAITS[parameter][1]}
     estimator = submit.estimator(**given)
     with pytest.raises(NotBuiltError) as caught:
@@ -351,6 +344,57 @@ def requirements(submit: Submitter, parameter: str) -> str:
 )
 def test_pip_requirements_file(submit, environments) -> None:
     assert requirements(submit, "pip_requirements_file") == "7.0.0 4.64.1"
+
+
+CONDA = """
+import chainer, numpy, subprocess, sys
+said = subprocess.check_output(["conda", "list", "--export", "numpy"]).decode()
+print(chainer.__version__, numpy.__version__, sys.version_info[:2], said.splitlines()[-1])
+"""
+
+
+@effect(
+    "conda_packages",
+    "Packages of [conda](environments.md#conda), Python among them, under Chainer and what "
+    "`pip_packages` ask for.",
+    pytest.mark.engines,
+)
+def test_conda_packages(submit, environments, channel, monkeypatch) -> None:
+    monkeypatch.setenv("CONDA_CHANNELS", str(channel))
+    given = {"conda_packages": ["python=3.6", "numpy=1.14"], "framework_version": "5.1.0"}
+    said = completed(submit, CONDA, user_managed=False, **given)[1]
+    assert said == "5.1.0 1.14.6 (3, 6) numpy=1.14.6=py36_0"
+
+
+def conda_file(submit: Submitter, channel: Path, parameter: str) -> str:
+    (submit.source / "env.yml").write_text(
+        f"channels: [{channel}]\nvariables: {{FROM_FILE: yes it is}}\n"
+        "dependencies:\n- numpy=1.14\n- greeting\n- pip:\n  - chainer==5.1.0\n"
+    )
+    script = f"{CONDA}\nimport os\nprint(os.environ['FROM_FILE'], os.environ['CONDA_PREFIX'])"
+    _, said = completed(submit, script, user_managed=False, **{parameter: "env.yml"})
+    versions, _, rest = said.partition("\n")
+    assert rest.startswith("yes it is /")
+    return versions
+
+
+@effect(
+    "conda_dependencies_file",
+    "A conda environment file, relative to `source_directory`: what is installed is what it says, "
+    "and Chainer only if it says so.",
+    pytest.mark.engines,
+)
+def test_conda_dependencies_file(submit, environments, channel) -> None:
+    said = conda_file(submit, channel, "conda_dependencies_file")
+    assert said == "5.1.0 1.14.6 (3, 6) numpy=1.14.6=py36_0"
+
+
+@effect(
+    "conda_dependencies_file_path", "Old name of `conda_dependencies_file`.", pytest.mark.engines
+)
+def test_conda_dependencies_file_path(submit, environments, channel) -> None:
+    said = conda_file(submit, channel, "conda_dependencies_file_path")
+    assert said == "5.1.0 1.14.6 (3, 6) numpy=1.14.6=py36_0"
 
 
 @effect("pip_requirements_file_path", "Old name of `pip_requirements_file`.", pytest.mark.engines)

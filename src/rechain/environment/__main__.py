@@ -7,11 +7,16 @@ outcome goes to RESULT_JSON: `{"schema": 1, "ok": true}`, or `"ok": false` with 
 
 from __future__ import annotations
 
+import os
 import sys
 
 from rechain.environment import gpu, packed, store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
@@ -37,7 +42,7 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             cache = store.cache_root()
             found = prepare(spec, cache, _say)
             if (document.get("slurm") or {}).get("node_store"):
-                _pack(cache, found["prefix"])
+                _pack(cache, found)
         elif mpiexec:
             from rechain.environment.mpi import ask
 
@@ -67,11 +72,16 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _pack(cache: str, prefix: str) -> None:
+def _pack(cache: str, found: dict[str, Any]) -> None:
+    if found["activation"]:
+        _say("note: it has packages of conda, which cannot be moved: it is read where it is")
+        return
     try:
-        packed.pack(cache, prefix, _say)
+        packed.pack(cache, found["prefix"], _say)
     except OSError as error:
         _say(f"note: it cannot be packed ({error.strerror or error})")  # the nodes will say so
 
 
-sys.exit(main(*sys.argv[1:]))
+code = main(*sys.argv[1:])
+sys.stdout.flush()
+os._exit(code)  # rattler's threads do not always survive that the interpreter is taken apart

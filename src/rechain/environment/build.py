@@ -22,6 +22,7 @@ __all__ = [
     "build",
     "clear_leavings",
     "folder_of",
+    "packages_of",
     "requirement",
     "tell_builds",
     "workbench",
@@ -37,8 +38,14 @@ def folder_of(lock: dict[str, Any]) -> str:
 
     The lock's digest, and which interpreter and MPI of this machine it stands on.
     """
-    path = os.path.realpath(lock["interpreter"]["path"])
+    path = "" if "conda" in lock else os.path.realpath(lock["interpreter"]["path"])
     return f"{lock['digest']}-{_short(path + lock.get('mpi', {}).get('mpiexec', ''))}"
+
+
+def packages_of(prefix: str, lock: dict[str, Any]) -> str:
+    """Return the folder that has the Python packages of a lock's environment."""
+    minor = lock["interpreter"]["version"].rpartition(".")[0]
+    return f"{prefix}/lib/python{minor}/site-packages"
 
 
 def _short(text: str) -> str:
@@ -74,17 +81,27 @@ def build(
     if os.path.exists(final):
         return final
     base = lock["interpreter"]["path"]
-    if not os.access(base, os.X_OK):
+    if "conda" not in lock and not os.access(base, os.X_OK):
         raise EnvironmentFailure(
             f"Python {lock['interpreter']['version']} is not at {base} any more",
             "Install it again, or submit the run again to have another one chosen.",
         )
     with workbench(cache) as folder:
         name = f"made-{_short(base + lock['interpreter']['version'])}"
-        done = uv.run(["venv", "--relocatable", "--no-project", "--python", base, name], folder)
-        if done.code != 0:
-            raise uv.explain(done.errors, "making the environment")
+        if "conda" in lock:
+            _install_conda(lock, f"{folder}/{name}", final, cache, say, wheelhouse)
+        else:
+            done = uv.run(
+                ["venv", "--relocatable", "--no-project", "--python", base, name], folder
+            )
+            if done.code != 0:
+                raise uv.explain(done.errors, "making the environment")
         _install(lock, cache, folder, name, say, wheelhouse)
+        if "conda" in lock:
+            from rechain.environment.conda import pip
+
+            made = f"{folder}/{name}"
+            pip.move_scripts(made, final, packages_of(made, lock))
         jsonl.write_atomic(f"{folder}/{name}/lock.json", lock)
         try:
             os.rename(f"{folder}/{name}", final)
@@ -92,6 +109,22 @@ def build(
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     return final
+
+
+def _install_conda(
+    lock: dict[str, Any],
+    prefix: str,
+    final: str,
+    cache: str,
+    say: Callable[[str], None],
+    wheelhouse: str | None,
+) -> None:
+    from rechain.environment.conda import install
+
+    if wheelhouse is not None:
+        install.check(lock["conda"], wheelhouse)
+    how: dict[str, Any] = {"cache": cache, "environ": os.environ, "say": say}
+    install.install(lock["conda"], prefix, final, wheelhouse=wheelhouse, **how)
 
 
 def _install(
@@ -107,7 +140,8 @@ def _install(
     if lock.get("mpi", {}).get("builds_mpi4py"):
         from rechain.environment.mpi4py import built
 
-        mpi4py = built(lock, cache, say)
+        python = f"{folder}/{name}/bin/python" if "conda" in lock else lock["interpreter"]["path"]
+        mpi4py = built(lock, python, cache, say)
         packages = [package for package in packages if package["name"] != "mpi4py"]
     only: list[str] = []
     if wheelhouse is None:
@@ -119,6 +153,8 @@ def _install(
         only = [*wheels.ARGUMENTS, wheelhouse]
     write_lines(f"{folder}/requirements.txt", wanted)
     write_build_settings(folder, lock["build"])
+    if not packages:
+        return
     say(f"installing {len(packages)} packages")
     arguments = ["pip", "install", "--no-deps", "--requirements", "requirements.txt"]
     arguments += [*only, "--build-constraints", "build.txt", "--python"]
@@ -127,14 +163,15 @@ def _install(
     # would run the new environment's Python to learn about it, unless it has seen one at the same
     # path. The path through /proc is the same in every build on this base, so the usual case
     # takes hundredths of a second. (Nothing can be compiled from within such a path.)
-    quick = [*arguments, f"/proc/self/cwd/{name}/bin/python", *([] if only else ["--offline"])]
+    at = folder if "conda" in lock else "/proc/self/cwd"  # conda's scripts name their Python
+    quick = [*arguments, f"{at}/{name}/bin/python", *([] if only else ["--offline"])]
     done = uv.run(quick, folder)
     if done.code != 0 and not _full(done.errors):
         slow = [*arguments, f"{folder}/{name}/bin/python"]
         done = uv.run(slow, folder, tell_builds(say))
     if done.code != 0:
         raise uv.explain(done.errors, "installing")
-    (packages_folder,) = glob.glob(f"{folder}/{name}/lib/python*/site-packages")
+    packages_folder = packages_of(f"{folder}/{name}", lock)
     _drop_marks(packages_folder)
     if mpi4py is not None:
         no_lock = shutil.ignore_patterns(".lock")  # uv's own

@@ -95,6 +95,10 @@ def of_lock(lock: dict[str, Any], machine: dict[str, str] | None = None) -> list
         ),
         **_machine(machine, gpu=cupy is not None),
     }
+    if "conda" in lock:
+        python, count = have["python"][0], len(lock["conda"]["packages"])
+        have["python"] = (python, "of conda")
+        have["miniconda"] = ("Rechain's", f"rattler installed {count} packages of conda")
     if "horovod" in packages:
         have["horovod"] = (packages["horovod"], "asked for")
     return _rows(documented, have)
@@ -166,7 +170,7 @@ def _machine(machine: dict[str, str] | None, gpu: bool) -> dict[str, tuple[str, 
         "git": (git, "the machine's own" if git or machine is None else "not on this machine"),
         "ubuntu": (system, "no container: the script runs on the machine as it is"),
         "horovod": ("", "it never had a binding for Chainer; ranks speak ChainerMN"),
-        "miniconda": ("", "environments are made by uv, from any Python that is found"),
+        "miniconda": ("", "no conda is needed: uv installs, and rattler what is asked of conda"),
     }
 
 
@@ -188,7 +192,7 @@ def _state(name: str, documented: str, here: str) -> str:
         return "absent"
     if name == "ubuntu" and not here.startswith("Ubuntu"):
         return "absent"
-    if name == "intelmpi" and not here[0].isdigit():
+    if name in ("intelmpi", "miniconda") and not here[0].isdigit():
         return "provided by Rechain"
     numbers = re.search(r"(\d+(?:\.\d+)*)$|(\d+(?:\.\d+)+)", here)
     mine = _numbers(numbers[0] if numbers else "0")

@@ -119,7 +119,7 @@ def lock_spec(
             "with --mpi"
         )
     spec: dict[str, Any] = {
-        "kind": "venv",
+        "kind": lock["kind"],
         "recipe": lock["recipe"],
         "python": lock["interpreter"]["version"],
         "pip": [f"{one['name']}=={one['version']}" for one in lock["packages"]],
@@ -143,7 +143,7 @@ def settle(
     mpi: dict[str, Any] | None,
     cache: str,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], interpreters.Interpreter]:
+) -> tuple[dict[str, Any], interpreters.Interpreter | None]:
     """Return a lock as it is made on this machine, and its interpreter here.
 
     Args:
@@ -165,11 +165,13 @@ def settle(
             f"the lock {lock['digest'][:12]} is for {there} machines, and this one is {here}",
             "Lock again on a machine like this one.",
         )
-    interpreter = _interpreter(lock["interpreter"], cache, say)
-    path = {"path": interpreter.path, "from": interpreter.found_by}
-    made = {**lock, "interpreter": {**lock["interpreter"], **path}}
-    if lock["platform"]["libc"] != interpreter.libc:
-        say(f"note: locked on {lock['platform']['libc']}, made on {interpreter.libc}")
+    made, interpreter = dict(lock), None
+    if "conda" not in lock:
+        interpreter = _interpreter(lock["interpreter"], cache, say)
+        path = {"path": interpreter.path, "from": interpreter.found_by}
+        made["interpreter"] = {**lock["interpreter"], **path}
+        if lock["platform"]["libc"] != interpreter.libc:
+            say(f"note: locked on {lock['platform']['libc']}, made on {interpreter.libc}")
     if mpi is not None:
         was = lock["mpi"]
         if (was["family"], was["version"]) != (mpi["family"], mpi["version"]):
@@ -198,5 +200,6 @@ def shown(lock: dict[str, Any]) -> str:
     """Return what a lock is, in a few words."""
     what = lock["recipe"].replace("-", " ")
     as_of = f", as of {lock['as_of'][:10]}" if lock.get("as_of") else ""
-    count = len(lock["packages"])
-    return f"{what}, Python {lock['interpreter']['version']}, {count} packages{as_of}"
+    conda = lock.get("conda", {"packages": ()})["packages"]
+    count = f"{len(lock['packages'])} packages" + (f", {len(conda)} of conda" if conda else "")
+    return f"{what}, Python {lock['interpreter']['version']}, {count}{as_of}"

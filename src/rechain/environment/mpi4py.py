@@ -34,11 +34,12 @@ _FLAGS = "-O1 -g0"
 _MORE = {"openmpi": "libopenmpi-dev", "mpich": "libmpich-dev", "impi": "mpich"}
 
 
-def built(lock: dict[str, Any], cache: str, say: Callable[[str], None]) -> str:
+def built(lock: dict[str, Any], python: str, cache: str, say: Callable[[str], None]) -> str:
     """Return a folder with what mpi4py puts into site-packages, building it if need be.
 
     Args:
         lock: the lock document of an environment.
+        python: its interpreter, which builds.
         cache: what `store.cache_root` returned.
         say: takes lines for people.
 
@@ -59,7 +60,7 @@ def built(lock: dict[str, Any], cache: str, say: Callable[[str], None]) -> str:
         write_build_settings(folder, lock["build"])
         arguments = ["pip", "install", "--no-deps", "--requirements", "requirements.txt"]
         arguments += ["--build-constraints", "build.txt", "--target", "made"]
-        arguments += ["--python", lock["interpreter"]["path"]]
+        arguments += ["--python", python]
         # From scratch: in its cache uv builds a second time where it did the first, and what was
         # compiled there for one MPI would be taken for another.
         more = {"MPICC": mpicc, "CFLAGS": _FLAGS}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rechain.environment import gpu, interpreters, store
-from rechain.environment.build import alone, build, folder_of, workbench
+from rechain.environment.build import alone, build, folder_of, packages_of, workbench
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.resolve import identity
 from rechain.exceptions import UserErrorException
@@ -79,16 +80,21 @@ def cache_usable(cache: str) -> Iterator[None]:
 
 def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
     started = time.monotonic()
-    lock, interpreter = _known(spec, cache, say) or resolved(spec, cache, say)
+    lock = _known(spec, cache, say) or resolved(spec, cache, say)[0]
     for note in lock["notes"]:
         say(f"note: {note}")
-    build(lock, cache, say, spec.get("wheelhouse"))
-    document = {
+    prefix = build(lock, cache, say, spec.get("wheelhouse"))
+    base = os.stat(f"{prefix}/bin/python")  # of the interpreter, where that is a link to it
+    document: dict[str, Any] = {
         "schema": 1,
         "environment": folder_of(lock),
-        "base": interpreter.stat,
+        "base": [base.st_mtime_ns, base.st_size],
         "lock": lock,
     }
+    if "conda" in lock:
+        from rechain.environment.conda.install import activation
+
+        document["activation"] = activation(prefix, os.environ, say)
     jsonl.write_atomic(store.resolved(cache, spec["digest"]), document)
     say(f"ready in {time.monotonic() - started:.1f} s")
 
@@ -99,7 +105,8 @@ def _recipe(spec: dict[str, Any]) -> Recipe:
 
     try:
         asked = (spec["recipe"], spec["python"], spec["pip"], spec["strict"])
-        further: dict[str, Any] = {name: spec.get(name) for name in ("mpi", "gpu", "as_of")}
+        wishes = ("mpi", "gpu", "as_of", "conda")
+        further: dict[str, Any] = {name: spec.get(name) for name in wishes}
         same = venv_spec(*asked, **further, constraints=spec.get("constraints", ()))
         recipe = era.recipe_of(spec)
     except UserErrorException as error:
@@ -114,9 +121,7 @@ def _recipe(spec: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def _known(
-    spec: dict[str, Any], cache: str, say: Callable[[str], None]
-) -> tuple[dict[str, Any], interpreters.Interpreter] | None:
+def _known(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> dict[str, Any] | None:
     """Return what the spec resolved to before, if its interpreter is still what it was.
 
     So an environment that was thrown away comes back as it was.
@@ -129,20 +134,24 @@ def _known(
         say("note: what the cache says of this environment was changed: it is resolved again")
         return None
     before = lock["interpreter"]
-    interpreter = interpreters.probe(cache, before["path"], before["from"])
-    if interpreter is None or interpreter.version != before["version"]:
-        return None
+    if "conda" not in lock:
+        interpreter = interpreters.probe(cache, before["path"], before["from"])
+        if interpreter is None or interpreter.version != before["version"]:
+            return None
     if "mpi" in spec:
         mpi = _mpi(spec, cache, say)
         if {**lock["mpi"], **mpi} != lock["mpi"]:
             return None
-    return lock, interpreter
+    known_lock: dict[str, Any] = lock
+    return known_lock
 
 
 def resolved(
     spec: dict[str, Any], cache: str, say: Callable[[str], None] = lambda line: None
-) -> tuple[dict[str, Any], interpreters.Interpreter]:
+) -> tuple[dict[str, Any], interpreters.Interpreter | None]:
     """Return the lock of a spec, and the interpreter that it is for; nothing is built.
+
+    If its Python is conda's, there is no such interpreter yet.
 
     Args:
         spec: see `prepare`.
@@ -166,13 +175,99 @@ def resolved(
         from rechain.environment import cupy
 
         choice = cupy.cells_for(recipe, spec, gpus)
-    interpreter, notes = interpreters.choose(spec["python"], choice, cache, spec["strict"], say)
-    cell = recipe.cell(interpreter.version)
-    assert cell is not None, "choose() returns only what the recipe has a cell for"
+    with workbench(cache) as folder:
+        interpreter, notes, conda = _interpreter(spec, choice, folder, cache, say)
+        cell = recipe.cell(interpreter.version)
+        assert cell is not None, "only what the recipe has a cell for is chosen"
+        cell, said, mpi = _settled(spec, recipe, cell, gpus, cache, say)
+        further: dict[str, Any] = {}
+        if conda is not None:
+            from rechain.environment.conda import pip
+
+            site = packages_of(f"{folder}/prefix", {"interpreter": interpreter._asdict()})
+            further["known"] = pip.installed(site)
+            pip.check(spec["pip"], further["known"], interpreter.version)
+        os.mkdir(f"{folder}/resolving")
+        where = f"{folder}/resolving"
+        lock = resolve(recipe, cell, interpreter, spec, mpi, folder=where, say=say, **further)
+    lock["notes"] = [*notes, *said, *lock["notes"]]
+    if conda is None:
+        return lock, interpreter
+    lock.update(kind="conda", conda=conda)
+    lock["interpreter"].update(path="bin/python", **{"from": "conda"})
+    return {**lock, "digest": identity(lock)}, None
+
+
+def _interpreter(
+    spec: dict[str, Any], recipe: Recipe, folder: str, cache: str, say: Callable[[str], None]
+) -> tuple[interpreters.Interpreter, list[str], dict[str, Any] | None]:
+    """Return the interpreter, notes on it, and the `conda` of the lock if it is conda's.
+
+    That one is installed in `folder`, with the rest of conda's packages, while pip's are resolved.
+    """
+    asked = spec.get("conda")
+    if asked is None:
+        try:
+            wanted = (spec["python"], recipe, cache, spec["strict"], say)
+            return *interpreters.choose(*wanted), None
+        except EnvironmentFailure as failure:
+            from rechain.environment.conda.asked import fallback
+
+            if spec["python"] and os.sep in spec["python"]:
+                raise
+            asked = fallback(os.environ)
+            if asked is None:
+                failure.hint += (
+                    " Or name a channel of conda that has one (channels in ~/.condarc)."
+                )
+                raise
+            say(f"{failure.message}: conda is asked for one")
+    from rechain.environment.conda.install import install
+    from rechain.environment.conda.solve import solve
+
+    wanted_packages = list(asked["packages"])
+    if spec["python"]:
+        wanted_packages.append(f"python={spec['python']}")
+    asked = {**asked, "packages": wanted_packages}
+    how: dict[str, Any] = {"cache": cache, "environ": os.environ, "say": say}
+    found = solve(asked, _pythons(spec, recipe), as_of=spec.get("as_of"), **how)
+    lock = {"channels": asked["channels"], "requested": asked["packages"], "packages": found}
+    prefix = f"{folder}/prefix"
+    install(lock, prefix, prefix, **how)
+    interpreter = interpreters.probe(cache, f"{prefix}/bin/python", "conda")
+    if interpreter is None:
+        raise EnvironmentFailure(
+            "the Python of conda that was installed does not run on this machine",
+            "Name another channel, or another Python in conda_packages.",
+        )
+    return interpreter, [], lock
+
+
+def _pythons(spec: dict[str, Any], recipe: Recipe) -> list[str]:
+    """Return the Pythons that will do, the first choice first; those that need patches last."""
+    cells = sorted(recipe.cells, key=lambda cell: cell.patched)
+    if spec["strict"]:
+        cells = [cell for cell in cells if not cell.patched]
+    if spec["python"]:
+        cells = [cell for cell in cells if spec["python"].split(".")[:2] == cell.python.split(".")]
+    return [cell.python for cell in cells]
+
+
+def _settled(
+    spec: dict[str, Any],
+    recipe: Recipe,
+    cell: Cell,
+    gpus: list[dict[str, str]],
+    cache: str,
+    say: Callable[[str], None],
+) -> tuple[Cell, list[str], dict[str, Any] | None]:
+    """Return the cell with what GPUs and ranks need, notes on that, and the MPI of the ranks."""
+    notes: list[str] = []
     if gpus:
-        pins, said = cupy.pins(cell, spec, gpus)
+        from rechain.environment import cupy
+
+        pins, notes = cupy.pins(cell, spec, gpus)
         cell = cell._replace(pins=(*cell.pins, *pins))
-        notes += said
     if spec["strict"] and cell.needed([*cell.pins, *spec["pip"]]):
         raise EnvironmentFailure(
             f"{recipe.title} runs on Python {cell.python} only with what Python, NumPy or CuPy "
@@ -184,10 +279,7 @@ def resolved(
         cell = cell._replace(pins=(*cell.pins, *recipe.with_mpi, _mpi4py(cell)))
         if spec["mpi"] == {"wanted": "auto", "mpiexec": None}:
             notes.append(f"{mpi['family']} {mpi['version']} is installed: no mpiexec is on PATH")
-    with workbench(cache) as folder:
-        lock = resolve(recipe, cell, interpreter, spec, mpi, folder=folder, say=say)
-    lock["notes"] = [*notes, *lock["notes"]]
-    return lock, interpreter
+    return cell, notes, mpi
 
 
 def _mpi(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> dict[str, Any]:

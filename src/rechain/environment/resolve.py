@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,7 @@ def resolve(
     *,
     folder: str,
     say: Callable[[str], None],
+    known: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Resolve a spec on an interpreter.
 
@@ -126,6 +127,7 @@ def resolve(
         mpi: the MPI that starts the ranks, if there is one.
         folder: an empty folder of our own.
         say: takes lines for people.
+        known: versions by name of what is installed already, and stays as it is.
 
     Returns:
         The lock document, without index addresses: a package is known by name, version and hash.
@@ -133,7 +135,8 @@ def resolve(
     Raises:
         EnvironmentFailure: there is no such set of packages, or no index to ask.
     """
-    bounds = spec.get("constraints", ())
+    known = known or {}
+    bounds = [*spec.get("constraints", ()), *(f"{n}=={version}" for n, version in known.items())]
     made = plan(recipe, cell, spec["pip"], interpreter.version, bounds)
     build = {
         "constraints": [*recipe.build_constraints, *_for_builds(recipe, made)],
@@ -149,6 +152,11 @@ def resolve(
     arguments = ["pip", "compile", "requirements.in", "--constraints", "constraints.txt"]
     arguments += ["--build-constraints", "build.txt", "--python", interpreter.path]
     arguments += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header"]
+    if known:
+        from rechain.environment.conda.pip import write_known
+
+        write_known(f"{folder}/known", known)
+        arguments += ["--find-links", "known"]
     dated = [] if cell.as_of is None else ["--exclude-newer", cell.as_of]
     for name in made.undated if dated else ():
         dated += ["--exclude-newer-package", f"{name}={_NO_DATE}"]
@@ -174,7 +182,7 @@ def resolve(
                 "version (name==version), which may be newer."
             )
         raise failure
-    packages, newer = _packages(f"{folder}/pylock.toml", as_of)
+    packages, newer = _packages(f"{folder}/pylock.toml", as_of, known)
     whose = "" if "as_of" in spec else "the recipe's date, "
     notes += [f"{p} is newer than {whose}{str(as_of)[:10]}" for p in newer]
     build["constraints"] = [*build["constraints"], *_as_installed(recipe, packages)]
@@ -259,7 +267,9 @@ def _must_build(path: str, name: str) -> bool:
     )
 
 
-def _packages(path: str, as_of: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+def _packages(
+    path: str, as_of: str | None, known: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Read uv's lock (PEP 751): what identifies each package, and which came after `as_of`."""
     from datetime import datetime
 
@@ -267,6 +277,8 @@ def _packages(path: str, as_of: str | None) -> tuple[list[dict[str, Any]], list[
     limit = as_of and datetime.fromisoformat(as_of.replace("Z", "+00:00"))
     packages, newer = [], []
     for entry in entries:
+        if entry["name"] in known:
+            continue
         name = f"{entry['name']} {entry.get('version', '')}".strip()
         if "directory" in entry:
             raise EnvironmentFailure(

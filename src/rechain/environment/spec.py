@@ -38,8 +38,9 @@ def venv_spec(
     gpu: dict[str, Any] | None = None,
     as_of: object = None,
     constraints: Iterable[str] = (),
+    conda: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe a virtual environment for a framework version.
+    """Describe an environment for a framework version.
 
     Args:
         recipe: a name of `recipes.names()`.
@@ -54,6 +55,8 @@ def venv_spec(
         gpu: what `gpu_setting` returned, for a script that uses one.
         as_of: the day whose packages it has, see `era.moment`; None for the recipe's.
         constraints: requirements that hold for what is installed, without asking for it.
+        conda: what `conda_setting` returned, for one of conda's packages, with those of pip on
+            top.
 
     Returns:
         The `environment` of a job.json, with one key more: `notes`, what the user should be told
@@ -77,6 +80,13 @@ def venv_spec(
     }
     if as_of is not None:
         spec["as_of"] = era.moment(as_of)
+    if conda is not None:
+        if python is not None and os.sep in python:
+            raise UserErrorException(
+                f"python is {python!r}, and packages of conda come with a Python of their own: "
+                "name its version, or leave one of them out"
+            )
+        spec.update(kind="conda", conda=conda)
     if limits := _merge(_wanted(loaded, constraints, [])):
         spec["constraints"] = limits
     if mpi is None and any(_needs_mpi(loaded, text) for text in spec["pip"]):

@@ -17,6 +17,7 @@ finished one:
     mpi4py/<key>/                        an mpi4py built for one Python and one kind of MPI
     mpi/links-.../                       one library of MPI under the name mpi4py looks for
     pythons/                             Pythons that uv downloaded
+    conda/pkgs/, conda/repodata/         packages of conda, unpacked, and what channels have
 """
 
 from __future__ import annotations
@@ -132,9 +133,10 @@ def find(cache: str, digest: str) -> dict[str, Any] | None:
         digest: the spec's `digest`.
 
     Returns:
-        `{"python", "bin", "prefix", "lock", "mpi"}`: three absolute paths, the lock document, and
-        what `mpi_facts` returns if the spec has an MPI, else None. None if it is not built, or if
-        its base interpreter or its MPI is gone or was replaced since.
+        `{"python", "bin", "prefix", "lock", "mpi", "activation"}`: three absolute paths, the lock
+        document, what `mpi_facts` returns if the spec has an MPI, else None, and the variables
+        that activating it sets, if conda made it. None if it is not built, or if its base
+        interpreter or its MPI is gone or was replaced since.
     """
     known = read_known(resolved(cache, digest))
     if known is None:
@@ -153,7 +155,8 @@ def find(cache: str, digest: str) -> dict[str, Any] | None:
         mpi = mpi_facts(cache, lock["mpi"]["mpiexec"])
         if mpi is None or {**lock["mpi"], **mpi} != lock["mpi"]:
             return None
-    return {"python": python, "bin": f"{prefix}/bin", "prefix": prefix, "lock": lock, "mpi": mpi}
+    found = {"python": python, "bin": f"{prefix}/bin", "prefix": prefix, "lock": lock, "mpi": mpi}
+    return {**found, "activation": known.get("activation", {})}
 
 
 def image(cache: str, environment: dict[str, Any], engine: str) -> str:

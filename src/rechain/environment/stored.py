@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from rechain.environment import packed, store
-from rechain.environment.build import workbench
+from rechain.environment.build import packages_of, workbench
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
 
@@ -86,10 +86,16 @@ def verify(stored: Stored) -> list[str]:
     lock = stored.lock
     if identity(lock) != lock["digest"] or not stored.name.startswith(lock["digest"]):
         found.append("lock.json: was changed")
-    (site,) = [f"{lib}/site-packages" for lib in _libraries(stored.prefix)]
+    site = packages_of(stored.prefix, lock)
     locked = {one["name"]: one["version"] for one in lock["packages"]}
     recorded: set[str] = set()
+    if "conda" in lock:
+        from rechain.environment.conda.install import differences
+
+        found += differences(stored.prefix, lock["conda"], recorded)
     for info in sorted(name for name in os.listdir(site) if name.endswith(".dist-info")):
+        if f"{site}/{info}/METADATA" in recorded:
+            continue  # conda's
         name, version = _installed(f"{site}/{info}")
         wanted = locked.pop(name, None)
         if wanted is None:
@@ -110,10 +116,6 @@ def verify(stored: Stored) -> list[str]:
             if full not in recorded and file not in _NOT_RECORDED and not file.endswith(".pyc"):
                 found.append(f"{os.path.relpath(full, stored.prefix)}: was added")
     return found
-
-
-def _libraries(prefix: str) -> list[str]:
-    return [f"{prefix}/lib/{one}" for one in os.listdir(f"{prefix}/lib") if one[:6] == "python"]
 
 
 def _installed(info: str) -> tuple[str, str]:

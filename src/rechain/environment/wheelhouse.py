@@ -3,6 +3,7 @@
     lock.json      the lock
     wheels.json    {"schema": 1, "wheels": {package: {"file", "hash", "built"}}}
     *.whl          one for each package of the lock
+    conda/         the archives of its packages of conda, by platform
 
 `built` says that the index has no wheel: it is packed from the environment, and known by its own
 hash.
@@ -10,7 +11,6 @@ hash.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from typing import Any
 
 from rechain.environment import uv
 from rechain.environment.build import (
+    packages_of,
     requirement,
     workbench,
     write_build_settings,
@@ -69,7 +70,7 @@ def export(
             "the system's.",
         )
     with workbench(cache) as bench:
-        files = _files(lock, bench, say)
+        files = _files(lock, found["python"], bench, say)
         wheels = {}
         for package in lock["packages"]:
             name = package["name"]
@@ -80,6 +81,10 @@ def export(
             with open(f"{folder}/{target}", "xb") as file:
                 file.write(data)
             wheels[name] = {"file": target, "hash": _hash(data), "built": built}
+    if "conda" in lock:
+        from rechain.environment.conda.install import fetch
+
+        fetch(lock["conda"], folder, os.environ, say)
     jsonl.write_atomic(f"{folder}/{WHEELS}", {"schema": 1, "wheels": wheels})
     jsonl.write_atomic(f"{folder}/lock.json", lock)
 
@@ -134,14 +139,14 @@ def _hash(data: bytes) -> str:
 
 
 def _files(
-    lock: dict[str, Any], bench: str, say: Callable[[str], None]
+    lock: dict[str, Any], python: str, bench: str, say: Callable[[str], None]
 ) -> dict[str, list[dict[str, Any]]]:
     """Ask the index for the files of each package that comes from it."""
     say(f"looking up {len(lock['packages'])} packages")
     write_lines(f"{bench}/exact.in", map(requirement, lock["packages"]))
     write_build_settings(bench, lock["build"])
     arguments = ["pip", "compile", "exact.in", "--no-deps", "--build-constraints", "build.txt"]
-    arguments += ["--python", lock["interpreter"]["path"], "--no-header"]
+    arguments += ["--python", python, "--no-header"]
     arguments += ["--format", "pylock.toml", "--output-file", "pylock.toml"]
     done = uv.run(arguments, bench)
     if done.code != 0:
@@ -181,10 +186,10 @@ def _wheel(
             f"the index has no file of {name} that the lock knows and this machine can use",
             "Lock again.",
         )
-    return _packed(package, found["prefix"], bench), True
+    return _packed(package, found["lock"], found["prefix"], bench), True
 
 
-def _packed(package: dict[str, Any], prefix: str, bench: str) -> str:
+def _packed(package: dict[str, Any], lock: dict[str, Any], prefix: str, bench: str) -> str:
     """Return the path of a wheel made of what is installed.
 
     Built once more it would hold the same code, and the marks of whatever setuptools there is.
@@ -194,7 +199,7 @@ def _packed(package: dict[str, Any], prefix: str, bench: str) -> str:
 
     from packaging.utils import canonicalize_name
 
-    (site,) = glob.glob(f"{prefix}/lib/python*/site-packages")
+    site = packages_of(prefix, lock)
     (info,) = [
         name[: -len(".dist-info")]
         for name in os.listdir(site)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rechain.runconfig.environment import Environment
     from rechain.runconfig.run_configuration import RunConfiguration
 
-__all__ = ["as_estimator", "version_of_chainer", "with_environment"]
+__all__ = ["as_estimator", "version_of_chainer", "with_conda_file", "with_environment"]
 
 _MPI = ("Mpi", "IntelMpi", "OpenMpi")
 
@@ -60,7 +60,7 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, Asked]:
         distributed_training=_distribution(run),
         max_run_duration_seconds=run.max_run_duration_seconds,
         environment_variables={
-            **(environment.environment_variables or {}),
+            **_variables(environment),
             **(run.environment_variables or {}),
         },
         use_docker=image is not None,
@@ -87,7 +87,7 @@ def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Ask
     changed = estimator._with(
         described.pop("kind"),
         environment_definition=None,
-        environment_variables=environment.environment_variables,
+        environment_variables=_variables(environment),
         use_docker=image is not None,
         custom_docker_image=image or None,
         **described,
@@ -95,6 +95,36 @@ def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Ask
     changed._notes = notes
     changed._described_as = estimator._described_as or type(estimator).__name__
     return changed, asked
+
+
+def with_conda_file(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Asked]:
+    """Return the estimator with what its file of conda dependencies says, and nothing else.
+
+    Raises:
+        UserErrorException: the file cannot be used.
+    """
+    from rechain.runconfig.environment import Environment
+
+    environment = Environment("conda-file")
+    found = estimator._build().environment.python.conda_dependencies
+    environment.python.conda_dependencies = found
+    described = _python(environment)
+    asked, notes = described.pop("asked"), described.pop("notes")
+    kind = described.pop("kind")
+    described["use_gpu"] = estimator._given["use_gpu"] or described.get("use_gpu", False)
+    files = dict.fromkeys(("conda_dependencies_file", "conda_dependencies_file_path"))
+    own = {**_variables(environment), **estimator._given["environment_variables"]}
+    changed = estimator._with(kind, environment_variables=own, **files, **described)
+    changed._notes = [*estimator._notes, *notes]
+    changed._described_as = estimator._described_as or type(estimator).__name__
+    return changed, asked
+
+
+def _variables(environment: Environment) -> dict[str, Any]:
+    """Return the environment's variables: of the environment itself before those of conda's."""
+    conda = environment.python.conda_dependencies
+    theirs = {} if conda is None else conda.as_dict().get("variables") or {}
+    return {**theirs, **(environment.environment_variables or {})}
 
 
 def _command(config: ScriptRunConfig) -> tuple[str, list[Any]]:
@@ -201,15 +231,15 @@ def _python(environment: Environment) -> dict[str, Any]:
     if environment.lock is not None:
         return {"kind": Estimator, "notes": [], "asked": Asked(lock=environment.lock)}
     from rechain.runconfig import curated
-    from rechain.runconfig.packages import base_name, is_python
+    from rechain.runconfig.packages import base_name
 
     conda = python.conda_dependencies
     packages = [] if conda is None else list(conda.pip_packages)
     chainer = [item for item in packages if base_name(item) == "chainer"]
-    others = [item for item in conda.conda_packages if not is_python(item)] if conda else []
+    where = () if conda is None else tuple(map(str, conda.conda_channels))
     common = {
-        "conda_packages": [item for item in others if base_name(item) != "pip"],
-        "asked": Asked(conda.get_python_version() if conda else None, environment.as_of),
+        "conda_packages": [] if conda is None else list(conda.conda_packages),
+        "asked": Asked(as_of=environment.as_of, channels=where),
     }
     if not chainer:
         return {"kind": Estimator, "pip_packages": packages, "notes": [], **common}

@@ -55,6 +55,8 @@ def _environment(estimator: MMLBaseEstimator) -> Environment:
     made.python.conda_dependencies = dependencies = CondaDependencies()
     for package in list(dependencies.conda_packages):  # v1's Python
         dependencies.remove_conda_package(package)
+    for channel in list(dependencies.conda_channels):  # v1's, too: conda's settings say which
+        dependencies.remove_channel(channel)
     for package in asked["conda_packages"]:
         dependencies.add_conda_package(package)
     framework = estimator.FRAMEWORK_NAME

@@ -46,11 +46,12 @@ class Chainer(_FrameworkBaseEstimator):
         image_registry_details: not built yet.
         user_managed: whether to run with a Python of yours, as it is, instead of one that
             Rechain provides with Chainer in it.
-        conda_packages: not built yet.
+        conda_packages: packages of conda, such as `numpy=1.14`, Python among them.
         pip_packages: further requirements, such as "numpy==1.19.5".
         conda_dependencies_file_path: old name of `conda_dependencies_file`.
         pip_requirements_file_path: old name of `pip_requirements_file`.
-        conda_dependencies_file: not built yet.
+        conda_dependencies_file: a conda environment file, relative to `source_directory`; what is
+            installed is exactly what it says.
         pip_requirements_file: file with further requirements, relative to `source_directory`.
         environment_variables: variables to set for the script. Values that are a
             `rechain.job.variables.Secret`, or look like a secret by their name or as a URL with a

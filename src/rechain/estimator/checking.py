@@ -143,6 +143,10 @@ def _names(environment: dict[str, Any]) -> set[str]:
     recipe = era.recipe_of(environment)
     asked = [*recipe.requires, *recipe.cells[0].pins, *environment["pip"]]
     asked += ["mpi4py"] * ("mpi" in environment)
+    if "conda" in environment:
+        from rechain.environment.conda.asked import name_of
+
+        asked += map(name_of, environment["conda"]["packages"])
     return {canonicalize_name(Requirement(text).name) for text in asked}
 
 

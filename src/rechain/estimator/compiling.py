@@ -9,7 +9,7 @@ from rechain.estimator import inputs
 from rechain.estimator.asked import Asked
 from rechain.estimator.base import MMLBaseEstimator
 from rechain.estimator.unbuilt import refuse_unbuilt
-from rechain.estimator.validation import is_notebook
+from rechain.estimator.validation import is_notebook, parameter_of
 from rechain.exceptions import AzureMLException, TrainingException, UserErrorException
 from rechain.job.job import Job
 from rechain.job.variables import recorded
@@ -100,6 +100,10 @@ def compile(
         from rechain.estimator.as_estimator import with_environment
 
         estimator, own = with_environment(estimator)
+    elif estimator._given[parameter_of(estimator._given, "conda_dependencies_file")]:
+        from rechain.estimator.as_estimator import with_conda_file
+
+        estimator, own = with_conda_file(estimator)
     python = python or own.python
     as_of = own.as_of if as_of is None else as_of
     lock = lock or own.lock
@@ -124,8 +128,9 @@ def compile(
     else:
         wanted = _mpi(estimator, mpi, environ)
         environment, notes = _environment(
-            estimator, python=python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of
-        )
+            estimator, python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of,
+            channels=own.channels, environ=environ,
+        )  # fmt: skip
     if not given["_disable_validation"]:
         from rechain.estimator.checking import check
 
@@ -167,12 +172,14 @@ def compile(
 
 def _environment(
     estimator: MMLBaseEstimator,
-    *,
     python: str | None,
+    *,
     strict: bool,
     mpi: dict[str, Any] | None,
     gpu: dict[str, Any] | None,
     as_of: object,
+    channels: Sequence[str],
+    environ: Mapping[str, str],
 ) -> tuple[dict[str, Any], list[str]]:
     if estimator._given["user_managed"]:
         if as_of is not None:
@@ -197,9 +204,15 @@ def _environment(
     if estimator.FRAMEWORK_NAME:
         recipe = f"{estimator.FRAMEWORK_NAME.lower()}-{estimator._framework_version}"
     added = _FOR_NOTEBOOKS if is_notebook(estimator._given["entry_script"]) else ()
-    spec = venv_spec(recipe, python, [*estimator._pip, *added], strict, mpi, gpu, as_of)
-    notes = spec.pop("notes")
-    return spec, notes
+    conda, notes = None, list[str]()
+    if packages := estimator._given["conda_packages"]:
+        from rechain.environment.conda.asked import conda_setting
+
+        conda, named, notes = conda_setting(packages, channels, environ)
+        python = python or named
+    pip = [*estimator._pip, *added]
+    spec = venv_spec(recipe, python, pip, strict, mpi, gpu, as_of, conda=conda)
+    return spec, [*notes, *spec.pop("notes")]
 
 
 def _locked(
@@ -215,6 +228,7 @@ def _locked(
     given = {
         "user_managed": estimator._given["user_managed"],
         "pip packages": list(estimator._pip),
+        "conda packages": list(estimator._given["conda_packages"]),
         "python": python,
         "as_of": as_of,
     }

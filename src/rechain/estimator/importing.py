@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rechain.estimator import requirements
-from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.exceptions import UserErrorException
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,8 @@ class Imported:
         python: the Python's version, if it names one.
         pip: requirements (PEP 508).
         constraints: what must hold for what is installed, without asking for it.
+        conda: packages of conda, Python among them.
+        channels: those of conda, the first choice first.
         hashes: by canonical name, the files that are allowed (`sha256:...`), where it names them.
         notes: what of it is left out, or left to the machine's settings.
     """
@@ -41,6 +43,8 @@ class Imported:
     python: str | None = None
     pip: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
+    conda: list[str] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
     hashes: dict[str, set[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -54,7 +58,6 @@ def read(path: str) -> Imported:
 
     Raises:
         UserErrorException: it cannot be read, or asks for what no lock can hold.
-        NotBuiltError: it asks for packages of conda.
     """
     found = Imported()
     name = os.path.basename(path)
@@ -113,16 +116,13 @@ def check_hashes(asked: Imported, packages: list[dict[str, Any]], path: str) -> 
 
 
 def _conda(asked: CondaDependencies, path: str, found: Imported) -> None:
-    from rechain.runconfig.packages import base_name, is_python
-
-    others = [item for item in asked.conda_packages if not is_python(item)]
-    others = [item for item in others if base_name(item) != "pip"]
-    if others:
-        raise NotBuiltError(
-            f"{path} asks for packages of conda, which are not built yet: {', '.join(others)}. "
-            "Name under pip those that the package index has."
+    found.conda += asked.conda_packages
+    found.channels += map(str, asked.conda_channels)
+    if variables := asked.as_dict().get("variables"):
+        found.notes.append(
+            f"the variables of {path} are not of the environment's files: give them with --env "
+            f"({', '.join(map(str, variables))})"
         )
-    found.python = asked.get_python_version()
     lines = [*asked.pip_packages, *asked.pip_options]
     for line in lines:
         _line(line, path, found, found.pip, ())

@@ -15,7 +15,6 @@ _IMAGE = (
     "Run without it: Rechain provides the Python and the packages itself, or takes yours with "
     "user_managed=True."
 )
-_CONDA = "Put what is on PyPI into pip_packages, or use user_managed=True with your conda Python."
 
 # The value that does not ask for it, and what to do meanwhile; the first is reported.
 _UNBUILT: dict[str, tuple[object, str]] = {
@@ -23,9 +22,6 @@ _UNBUILT: dict[str, tuple[object, str]] = {
     "custom_docker_base_image": (None, _IMAGE),
     "image_registry_details": (None, _IMAGE),
     "shm_size": (None, "Leave it out: without a container the script has all of /dev/shm."),
-    "conda_packages": (None, _CONDA),
-    "conda_dependencies_file": (None, _CONDA),
-    "conda_dependencies_file_path": (None, _CONDA),
     "_enable_optimized_mode": (False, "Leave it out: environments are built once and kept."),
 }
 

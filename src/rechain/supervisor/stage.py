@@ -23,6 +23,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 PROGRAM = f"{SOURCE}/rechain/supervisor/__main__.py"
 _GUEST = f"{SOURCE}/rechain/guest"
 _HOOKS = f"{_GUEST}/hooks"
+_COMMANDS = f"{_GUEST}/commands"  # what answers in place of conda
 
 
 class EnvironmentNotReady(Exception):
@@ -122,7 +123,8 @@ class Stage:
             )
         facts = store.interpreter_facts(self._cache, path)
         lock = {"schema": 1, "kind": "user-managed", "interpreter": facts}
-        found = {"python": path, "bin": None, "prefix": None, "lock": lock, "mpi": None}
+        found: dict[str, Any] = {"python": path, "lock": lock}
+        found |= {"bin": None, "prefix": None, "mpi": None, "activation": {}}
         if "mpi" in self._job["environment"]:
             lock["mpi"] = found["mpi"] = store.mpi_facts(self._cache, self._mpiexec())
             if found["mpi"] is None:
@@ -202,7 +204,8 @@ class Stage:
         """Whether the environment is to be read from each node's own disk."""
         assert self._found is not None
         folder = (self._job.get("slurm") or {}).get("node_store")
-        return bool(folder and self._found["prefix"])
+        moves = self._found["prefix"] and not self._found["activation"]  # conda's do not
+        return bool(folder and moves)
 
     def start_unpacking(self) -> None:
         """Become the process that brings it there; called in a fresh child."""
@@ -272,8 +275,12 @@ class Stage:
         job = self._job
         environment = dict(self._script_environment)
         if self._found["bin"]:
-            environment["PATH"] = f"{self._found['bin']}:{environment.get('PATH', os.defpath)}"
-            environment["VIRTUAL_ENV"] = self._found["prefix"]
+            before = self._found["bin"]
+            if self._found["activation"]:
+                before = f"{self._activate(environment)}:{_COMMANDS}"
+            else:
+                environment["VIRTUAL_ENV"] = self._found["prefix"]
+            environment["PATH"] = f"{before}:{environment.get('PATH', os.defpath)}"
         for name, value in (self._found["mpi"] or {"variables": {}})["variables"].items():
             if name == "LD_LIBRARY_PATH" and environment.get(name):
                 environment[name] = f"{value}:{environment[name]}"
@@ -309,6 +316,16 @@ class Stage:
             AZUREML_OUTPUT_DIRECTORY="./outputs",
         )
         return environment
+
+    def _activate(self, environment: dict[str, str]) -> str:
+        """Set what conda's activation sets, but for what the user sets; return its PATH."""
+        assert self._found is not None
+        own = {*self._job["variables"], *self._job["secrets"]}
+        found: dict[str, str] = self._found["activation"]
+        for name, value in found.items():
+            if name != "PATH" and name not in own:
+                environment[name] = value
+        return found["PATH"]
 
 
 def _which(name: str, path: str, work: str) -> str | None:

@@ -19,10 +19,11 @@ def command(
 ) -> None:
     """Resolve what FILE asks for and write the lock, to stdout or to a file.
 
-    FILE is a requirements.txt (or any other name), an environment.yml of conda with pip packages,
-    a Pipfile.lock or a .runconfig. With Chainer in it, that version's recipe holds.
+    FILE is a requirements.txt (or any other name), an environment.yml of conda, a Pipfile.lock or
+    a .runconfig. With Chainer among its pip packages, that version's recipe holds.
     """
     from rechain.environment import store
+    from rechain.environment.conda.asked import conda_setting
     from rechain.environment.prepare import resolved
     from rechain.environment.spec import mpi_setting, venv_spec
     from rechain.estimator import importing
@@ -30,15 +31,17 @@ def command(
     asked = importing.read(file)
     recipe, pip, notes = importing.recipe_for(asked, as_of)
     setting = mpi_setting(mpi, os.environ) if mpi else None
+    conda, named, said = conda_setting(asked.conda, asked.channels, os.environ)
     spec = venv_spec(
         recipe,
-        python or asked.python,
+        python or named or asked.python,
         pip,
         mpi=setting,
         as_of=as_of,
         constraints=asked.constraints,
+        conda=conda,
     )
-    for note in (*asked.notes, *notes, *spec.pop("notes")):
+    for note in (*asked.notes, *notes, *said, *spec.pop("notes")):
         say(f"note: {note}")
     with failures():
         lock, _ = resolved(spec, store.cache_root(), say)

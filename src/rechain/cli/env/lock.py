@@ -16,10 +16,23 @@ __all__ = ["command"]
 @click.option(
     "--pip", "pip", multiple=True, metavar="REQUIREMENT", help="Package to add; repeatable."
 )
+@click.option(
+    "--conda",
+    "conda",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Package of conda, such as numpy=1.14; repeatable.",
+)
+@click.option(
+    "--channel", "channel", multiple=True, metavar="CHANNEL",
+    help="Channel of conda: a name, an address or a folder; repeatable.",
+)  # fmt: skip
 @wishes
 def command(
     framework_version: str | None,
     pip: tuple[str, ...],
+    conda: tuple[str, ...],
+    channel: tuple[str, ...],
     python: str | None,
     as_of: str | None,
     mpi: str | None,
@@ -30,14 +43,16 @@ def command(
     The lock stands for the environment wherever one is asked for: `rechain run --lock FILE`.
     """
     from rechain.environment import store
+    from rechain.environment.conda.asked import conda_setting
     from rechain.environment.prepare import resolved
     from rechain.environment.spec import mpi_setting, venv_spec
     from rechain.estimator import Chainer
 
     setting = mpi_setting(mpi, os.environ) if mpi else None
     recipe = f"chainer-{framework_version or Chainer.DEFAULT_VERSION}"
-    spec = venv_spec(recipe, python, pip, mpi=setting, as_of=as_of)
-    for note in spec.pop("notes"):
+    asked, named, said = conda_setting(conda, channel, os.environ)
+    spec = venv_spec(recipe, python or named, pip, mpi=setting, as_of=as_of, conda=asked)
+    for note in (*said, *spec.pop("notes")):
         say(f"note: {note}")
     with failures():
         lock, _ = resolved(spec, store.cache_root(), say)

@@ -96,6 +96,11 @@ def write(found: dict[str, Any], image: dict[str, Any], folder: str) -> None:
         OSError: it cannot be written.
     """
     lock, prefix = found["lock"], found["prefix"]
+    if "conda" in lock:
+        raise EnvironmentFailure(
+            "an environment with packages of conda is not built into an image yet",
+            "Run it without a container (use_docker=False).",
+        )
     minor = ".".join(lock["interpreter"]["version"].split(".")[:2])
     os.mkdir(folder)
     _python(lock["interpreter"]["path"], minor, f"{folder}/python")
