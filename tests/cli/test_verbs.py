@@ -28,6 +28,7 @@ VERBS = (
     "diff",
     "export",
     "import",
+    "models",
     "env",
     "targets",
     "target",

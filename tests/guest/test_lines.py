@@ -12,7 +12,9 @@ from rechain.guest.rechain_guest import lines
 from rechain.guest.rechain_guest.writer import Writer
 
 pytestmark = pytest.mark.fast
-shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+shared_folder = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 values = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20)

@@ -116,6 +116,71 @@ def test_several_at_once_get_a_version_each(home: Path) -> None:
     assert len(Model.list(workspace, "m")) == 24
 
 
+def test_a_script_gets_the_path_of_a_model_and_registers_the_next(submit) -> None:
+    Path("weights").write_text("old")
+    Model.register(Workspace.local(), "weights", "mnist")
+    Model.register(Workspace.local(), "weights", "mnist").add_tags({"a": "b"})
+    run = submit.done(
+        """
+        from azureml.core import Model, Run
+        from azureml.core.model import Model as Same
+        assert Model is Same
+        path = Model.get_model_path("mnist", version=1)
+        with open("outputs/weights", "w") as file:
+            file.write(open(path).read() + " and new")
+        Run.get_context().register_model("mnist", "outputs/weights")
+        print(open(Model.get_model_path("mnist")).read())
+        try:
+            Model.get_model_path("mnist", version=7)
+        except Exception as error:
+            print(error)
+        """
+    )
+    out = Path(run.folder, "attempts/1/0.out").read_text().splitlines()
+    assert out[0] == "old and new", Path(run.folder, "attempts/1/0.err").read_text()
+    assert "of version 7" in out[1]
+    assert "1, 2, 3" in out[1]
+    newest = Model(Workspace.local(), "mnist")
+    assert (newest.version, newest.run_id) == (3, run.id)
+
+
+def test_the_number_of_a_deleted_version_is_not_given_away(home: Path) -> None:
+    workspace = Workspace.local()
+    (home / "a").write_text("a")
+    Model.register(workspace, "a", "m")
+    second = Model.register(workspace, "a", "m")
+    second.delete()
+    with pytest.raises(WebserviceException, match="not there any more"):
+        second.delete()
+    assert Model.register(workspace, "a", "m").version == 3
+    assert [model.id for model in Model.list(workspace)] == ["m:3", "m:1"]
+    assert Model.get_model_path("m:1").endswith("m/1/files/a")
+    with pytest.raises(WebserviceException, match="ModelNotFound"):
+        Model.get_model_path("m", version=2)
+
+
+def test_what_makes_no_model_is_refused_and_leaves_nothing(home: Path) -> None:
+    workspace = Workspace.local()
+    (home / "empty").mkdir()
+    (home / "one").mkdir()
+    (home / "one" / "a").write_text("a")
+    os.mkfifo(home / "one" / "pipe")
+    bad = [
+        ({"model_path": "empty"}, "would have no files"),
+        ({"model_path": "one", "child_paths": ["b"]}, "child_paths has 'b'"),
+        ({"model_path": "one", "child_paths": ["../one/a"]}, "child_paths has"),
+        ({"model_path": "one/a", "tags": ["x"]}, "tags is"),
+        ({"model_path": "one/a", "properties": "x"}, "properties is"),
+        ({"model_path": "one"}, "cannot be kept"),
+    ]
+    for given, words in bad:
+        with pytest.raises(WebserviceException, match=words):
+            Model.register(workspace, model_name="m", **given)
+    assert Model.list(workspace) == []
+    folder = Path(workspace.path, "models", "m")
+    assert not folder.exists() or os.listdir(folder) == []
+
+
 def test_services_are_not_built_yet(home: Path) -> None:
     with pytest.raises(NotBuiltError, match=r"Model\.deploy is planned"):
         Model.deploy(Workspace.local(), "service", [])

@@ -142,6 +142,18 @@ def test_download_files(submit, tmp_path) -> None:
     assert sorted(os.listdir(tmp_path / "c")) == ["azureml-logs", "outputs", "result", "train.py"]
 
 
+@pytest.mark.parametrize("paths", [[], ["a", "b"]])
+def test_output_paths_that_do_not_fit_give_way_to_the_files_own(submit, tmp_path, paths) -> None:
+    run = submit.done(MAKES)
+    with pytest.warns(UserWarning, match="output_paths has"):
+        run.download_files("outputs", str(tmp_path / "a"), output_paths=paths)
+    assert os.listdir(tmp_path / "a") == ["outputs"]
+    run.download_files("outputs", str(tmp_path / "b"), output_paths=["other"])
+    assert (tmp_path / "b" / "other").read_text() == "made"
+    run.download_files("outputs", append_prefix=False)  # nothing without a folder, as in v1
+    assert Path("outputs/out.txt").read_text() == "made"
+
+
 def test_all_logs(submit, tmp_path) -> None:
     run = submit.done(MAKES)
     copies = run.get_all_logs(destination=str(tmp_path / "logs"))

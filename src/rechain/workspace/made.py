@@ -99,24 +99,23 @@ class Made(Labelled):
         Args:
             prefix: the folder.
             output_directory: where to; the current folder if left out.
-            output_paths: the copies' names, one for each file.
+            output_paths: the copies' names, one for each file. Of a list that is longer or
+                shorter, or has a name twice, none counts, as in v1; a warning says so.
             batch_size: accepted for v1's sake.
-            append_prefix: keep the folder's name in the copies' paths.
+            append_prefix: keep the folder's name in the copies' paths; as in v1 False means
+                nothing without `output_directory`.
             timeout_seconds: accepted for v1's sake.
 
         Raises:
             UserErrorException: a file cannot be copied.
         """
+        from rechain.guest.rechain_guest.files import copies
+
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
         names = [name for name in self.get_file_names() if name.startswith(folder)]
-        if output_paths is not None and len(output_paths) != len(names):
-            raise UserErrorException(
-                f"output_paths has {len(output_paths)} names for {len(names)} files"
-            )
-        for number, name in enumerate(names):
-            kept = name if append_prefix else name[len(folder) :]
-            target = output_paths[number] if output_paths else kept
-            self.download_file(name, os.path.join(output_directory or ".", target))
+        chosen = copies(names, folder, output_directory, output_paths, append_prefix)
+        for name, target in chosen:
+            self.download_file(name, target)
 
     def get_all_logs(self, destination: str | None = None) -> list[str]:
         """Copy the run's logs.

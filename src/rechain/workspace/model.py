@@ -176,6 +176,9 @@ class Model:
         Raises:
             WebserviceException: the name cannot be one, or there is no such file or folder.
         """
+        for field, labels in (("tags", tags), ("properties", properties)):
+            if not isinstance(labels or {}, dict):
+                raise WebserviceException(f"{field} is {labels!r}; it must be a dict.")
         root = os.path.abspath(os.fspath(model_path))
         if not os.path.exists(root):
             raise WebserviceException(f"model_path is {model_path!r}: there is nothing there.")
@@ -188,6 +191,9 @@ class Model:
                 for file in names
             )
             wanted = None if child_paths is None else {os.path.normpath(c) for c in child_paths}
+            for path in wanted or ():
+                if path.startswith("..") or not os.path.isfile(os.path.join(root, path)):
+                    raise WebserviceException(f"child_paths has {path!r}, no file of {root}.")
             files = {
                 f"{base}/{inside}": os.path.join(root, inside)
                 for inside in found
@@ -248,7 +254,7 @@ class Model:
         """Return where the file or folder of a model lies.
 
         Args:
-            model_name: its name.
+            model_name: its name, or `name:version`.
             version: its version; the newest if left out.
             _workspace: its workspace; the one of the current folder if left out.
 
@@ -259,12 +265,12 @@ class Model:
             from rechain.workspace.workspace import Workspace
 
             _workspace = Workspace.local()
-        model = Model(_workspace, model_name, version=version)
-        return model._content()
+        found: str = guest.content(_workspace._paths.models, model_name, version)
+        return found
 
     def _content(self) -> str:
-        files = f"{self._path}/files"
-        return os.path.join(files, *os.listdir(files)[:1])
+        found: str = guest.content(self.workspace._paths.models, self.name, self.version)
+        return found
 
     def download(
         self, target_dir: str = ".", exist_ok: bool = False, exists_ok: bool | None = None
@@ -299,9 +305,16 @@ class Model:
         return target
 
     def delete(self) -> None:
-        """Delete this version."""
+        """Delete this version; its number is not given away again.
+
+        Raises:
+            WebserviceException: it is not there any more.
+        """
         doomed = os.path.join(os.path.dirname(self._path), f".{self.version}-deleted")
+        if models.read(self.workspace, self.name, self.version) is None:
+            raise WebserviceException(f"the model {self.id} is not there any more.")
         os.rename(self._path, doomed)
+        os.mkdir(self._path)  # so that its number is not given away again
         shutil.rmtree(doomed)
 
     def add_tags(self, tags: Labels) -> None:

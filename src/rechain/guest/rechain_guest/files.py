@@ -5,7 +5,35 @@ import os
 from . import artifacts
 from .exceptions import UserErrorException
 
-__all__ = ["Files"]
+__all__ = ["Files", "copies"]
+
+
+def copies(names, folder, output_directory, output_paths, append_prefix):
+    """Return which file is copied where, as v1's `download_files` does: `(name, path)`.
+
+    Args:
+        names: the files' names.
+        folder: what they begin with, up to the slash.
+        output_directory: where to; None for the current folder.
+        output_paths: the copies' names, or None.
+        append_prefix: whether the folder's name stays.
+    """
+    if output_paths is not None:
+        if len(output_paths) == len(names) == len(set(output_paths)):
+            return [
+                (name, os.path.join(output_directory or "", path))
+                for name, path in zip(names, output_paths)
+            ]
+        import warnings
+
+        warnings.warn(
+            "output_paths has {} different names for {} files; their own are taken".format(
+                len(set(output_paths)), len(names)
+            ),
+            stacklevel=3,
+        )
+    cut = 0 if append_prefix or not output_directory else len(folder)
+    return [(name, os.path.join(output_directory or "", name[cut:])) for name in names]
 
 
 class Files(object):
@@ -79,25 +107,22 @@ class Files(object):
         append_prefix=True,
         timeout_seconds=None,
     ):
-        """Copy all artifacts below a folder; `append_prefix=False` drops the folder's name.
+        """Copy all artifacts below a folder.
 
-        Raises:
-            UserErrorException: `output_paths` does not fit the artifacts there are.
+        Args:
+            prefix: the folder.
+            output_directory: where to; the current folder by default.
+            output_paths: the copies' names. Of a list that does not fit the artifacts none
+                counts; a warning says so.
+            batch_size: accepted, without effect.
+            append_prefix: keep the folder's name; False means nothing without
+                `output_directory`.
+            timeout_seconds: accepted, without effect.
         """
         folder = artifacts.artifact_name(prefix) + "/" if prefix else ""
         names = [name for name in self.get_file_names() if name.startswith(folder)]
-        if output_paths is not None and len(output_paths) != len(names):
-            raise UserErrorException(
-                "{} output paths for {} artifacts".format(len(output_paths), len(names))
-            )
-        for index, name in enumerate(names):
-            if output_paths is not None:
-                target = output_paths[index]
-            else:
-                target = name if append_prefix else name[len(folder) :]
-            artifacts.copy_out(
-                self._find(name), name, os.path.join(output_directory or "", target)
-            )
+        for name, target in copies(names, folder, output_directory, output_paths, append_prefix):
+            artifacts.copy_out(self._find(name), name, target)
 
     def get_file_names(self):
         """Return the names of the run's artifacts."""

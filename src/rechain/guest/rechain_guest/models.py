@@ -8,7 +8,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import time
 
 from .exceptions import ModelPathNotFoundException, WebserviceException
@@ -45,6 +44,21 @@ class Model(object):
         self.model_framework_version = document["framework_version"]
         self.run_id = document["run_id"]
         self.experiment_name = document["experiment"]
+
+    @staticmethod
+    def get_model_path(model_name, version=None, _workspace=None):
+        """Return where the file or folder of a model of the workspace lies.
+
+        Args:
+            model_name: its name, or `name:version`.
+            version: its version; the newest by default.
+            _workspace: accepted; in a job there is the one around it.
+
+        Raises:
+            WebserviceException: there is no such model.
+        """
+        root = os.path.join(os.environ.get("RECHAIN_WORKSPACE") or "", "models")
+        return content(root, model_name, version)
 
     def __repr__(self):
         return "Model(name={!r}, id={!r})".format(self.name, self.id)
@@ -95,6 +109,33 @@ def versions(root, name):
     return sorted(int(version) for version in found if version.isdigit())
 
 
+def content(root, name, version=None):
+    """Return the path of what a version of a model holds: one file, or one folder.
+
+    Args:
+        root: the workspace's folder of models.
+        name: the model's name, or `name:version`.
+        version: its version; the newest by default.
+
+    Raises:
+        WebserviceException: there is no such version.
+    """
+    plain, _, number = str(name).partition(":")
+    wanted = str(version or number)
+    for found in reversed(versions(root, plain)):
+        files = os.path.join(root, plain, str(found), "files")
+        if wanted in ("", str(found)) and os.path.isdir(files):
+            return os.path.join(files, *os.listdir(files)[:1])
+    raise WebserviceException(
+        "ModelNotFound: there is no model {!r}{} in the workspace; of this name there are the "
+        "versions {}.".format(
+            name,
+            " of version {}".format(version) if version else "",
+            ", ".join(map(str, versions(root, plain))) or "none",
+        )
+    )
+
+
 def is_name(name):
     """Return whether a model can be called so."""
     return isinstance(name, str) and NAME.fullmatch(name) is not None
@@ -119,6 +160,8 @@ def keep(root, name, files, tags=None, properties=None, **fields):
             "model_name is {!r}; it is made of letters, digits, '-', '.' and '_', begins with a "
             "letter or digit, and has 255 characters at most.".format(name)
         )
+    import shutil
+
     home = os.path.join(root, name)
     staged = os.path.join(home, "." + os.urandom(4).hex())
     document = {"schema": 1, "name": name, "created": time.time()}
@@ -126,6 +169,10 @@ def keep(root, name, files, tags=None, properties=None, **fields):
         document[field] = fields.get(field)
     for field, labels in (("tags", tags), ("properties", properties)):
         document[field] = {str(k): str(v) for k, v in (labels or {}).items()}
+    if not files:
+        raise WebserviceException(
+            "the model {!r} would have no files: there is none in the folder.".format(name)
+        )
     try:
         for inside, path in files.items():
             target = os.path.join(staged, "files", inside)

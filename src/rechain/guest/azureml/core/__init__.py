@@ -6,6 +6,7 @@ import sys
 
 from rechain_guest.datasets import Dataset
 from rechain_guest.experiment import Experiment, Workspace
+from rechain_guest.models import Model
 from rechain_guest.run import Run, get_run
 
 __path__ = pkgutil.extend_path(__path__, __name__)
@@ -22,4 +23,6 @@ for _folder in __path__[1:]:
 VERSION = "1.61.0+rechain"
 __version__ = VERSION
 
-__all__ = ["VERSION", "Dataset", "Experiment", "Run", "Workspace", "__version__", "get_run"]
+__all__ = [
+    "VERSION", "Dataset", "Experiment", "Model", "Run", "Workspace", "__version__", "get_run",
+]  # fmt: skip
