@@ -8,7 +8,7 @@ import time
 import pytest
 
 from rechain.compute.slurm import queue
-from rechain.compute.slurm.commands import environment
+from rechain.compute.slurm.commands import SlurmError, environment
 from rechain.compute.slurm.reasons import REASONS, REFUSALS, in_words, refused
 from rechain.compute.slurm.states import STATES
 from rechain.record import jsonl
@@ -79,6 +79,11 @@ def test_every_refusal_says_what_to_do(text: str) -> None:
     ("said", "words"),
     [
         ("", "Slurm does not take the job: it said nothing"),
+        (
+            "sbatch: error: AssocMaxSubmitJobLimit\n"
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n",
+            "there are as many jobs as your account allows: wait until some have ended [AssocMax",
+        ),
         ("sbatch: error: Invalid --time specification\n", "job: Invalid --time specification"),
         (
             "sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more information\n",
@@ -236,5 +241,11 @@ def test_with_a_fake_sacct_a_job_that_squeue_has_forgotten(tmp_path, monkeypatch
     assert (found.state, found.nodes, found.reason) == ("CANCELLED", "n1", "")
     assert "--jobs=1" in (tmp_path / "asked").read_text()
     assert queue.accounted(None, "y_1700000000_01234567", 1700000000) is None
+    with pytest.raises(SlurmError, match="accounting does not have job 1 yet"):
+        queue.accounted("1", "y_1700000000_01234567", 1700000000)
     fake.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
     assert queue.accounted("1", "x_1700000000_01234567", 1700000000) is None
+    refused = "sacct: error: Problem talking to the database: Connection refused"
+    fake.write_text(f"#!/bin/sh\necho '{refused}' >&2\nexit 1\n")
+    with pytest.raises(SlurmError, match="Connection refused"):
+        queue.accounted("1", "x_1700000000_01234567", 1700000000)

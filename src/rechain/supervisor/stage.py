@@ -197,6 +197,11 @@ class Stage:
         jsonl.write_atomic(self._run.lock, lock)
         if self._found["prefix"]:
             store.use(self._cache, self._found["prefix"], self._run.root)
+            if (self._job.get("slurm") or {}).get("node_store") and not self.unpacks:
+                notes.append(
+                    "the environment is read from the shared file system, not from the nodes' "
+                    "disks: one of conda's cannot be moved"
+                )
         return notes
 
     @property

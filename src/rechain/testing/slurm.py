@@ -11,7 +11,8 @@ Slurm schedules by, not what the kernel enforces, so a node may have more CPUs t
 
 Everything lies in one temporary folder, with munge's own key and socket in it, and every daemon
 dies with the process that started it. Needs the commands of Debian's `slurm-wlm` and `munge`, and
-root or unprivileged user namespaces; with a network of its own also `iproute2`, and root.
+root or unprivileged user namespaces; with a network of its own also `iproute2`, and root; with
+accounting see `slurm_accounting`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
+from rechain.testing import daemons, slurm_accounting
 from rechain.testing.network import Cables, Loopback, free_ports
 from rechain.testing.runs import beside, from_outside
 
@@ -50,7 +52,6 @@ MPI_VARIABLES = {
 machine."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LINES = 15  # of each daemon's log, when something fails
 
 # Inside of a node's namespaces: its name and its own files; then bash reaps what loses its parent.
 _NODE = """
@@ -87,6 +88,7 @@ class SlurmCluster:
             starts, is on it until it leaves; nothing else of the machine is.
         seconds: how long all may take to start.
         extra: further lines for slurm.conf, such as more partitions.
+        accounting: whether there is a slurmdbd, which starts in some seconds.
 
     Attributes:
         nodes: the nodes' names.
@@ -105,6 +107,7 @@ class SlurmCluster:
         network: bool = False,
         seconds: float = 120,
         extra: str = "",
+        accounting: bool = False,
     ) -> None:
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.root = ""
@@ -116,6 +119,7 @@ class SlurmCluster:
         self._seconds = seconds
         self._extra = extra
         self._network = Cables() if network else Loopback()
+        self._accounting = accounting
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> SlurmCluster:
@@ -127,11 +131,12 @@ class SlurmCluster:
         """
         path = f"{os.environ.get('PATH', os.defpath)}:{_PATH}"
         needed = (*COMMANDS, *["ip"] * isinstance(self._network, Cables))
+        needed += slurm_accounting.COMMANDS * self._accounting
         lacking = [command for command in needed if shutil.which(command, path=path) is None]
         if lacking:
             raise SlurmClusterError(
-                f"there is no {', '.join(lacking)} here: install slurm-wlm, munge, util-linux and "
-                "iproute2"
+                f"there is no {', '.join(lacking)} here: install slurm-wlm, munge and util-linux; "
+                "for a network iproute2, for accounting slurmdbd and mariadb-server"
             )
         # Short: a Unix socket's path has 107 characters at most.
         self.root = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
@@ -141,6 +146,7 @@ class SlurmCluster:
             self._network.enter()
             self._configure()
             self._start_munge()
+            self._start_accounting()
             self._start_controller()
             for name in self.nodes:
                 self._start_slurmd(name)
@@ -209,7 +215,7 @@ class SlurmCluster:
             name: the node.
             notice: have the controller see it now, and not only after `node_timeout`.
         """
-        _end(self._daemons.pop(name), signal.SIGKILL)
+        daemons.end(self._daemons.pop(name), signal.SIGKILL)
         if notice:
             self._notice(name)
 
@@ -251,13 +257,19 @@ class SlurmCluster:
             meanwhile: is called while there is no controller.
         """
         # A moment's state would be lost with SIGKILL: it writes it every few seconds.
-        _end(self._daemons.pop("slurmctld"), signal.SIGTERM)
+        daemons.end(self._daemons.pop("slurmctld"), signal.SIGTERM)
         if meanwhile is not None:
             meanwhile()
         self._start_controller()
         for name in self.nodes:
             if name in self._daemons:
                 self._await_node(name)
+
+    def restart_accounting(self, *, meanwhile: Callable[[], object]) -> None:
+        """Stop slurmdbd, and start it again; `meanwhile` is called while there is none."""
+        daemons.end(self._daemons.pop("slurmdbd"), signal.SIGTERM)
+        meanwhile()
+        self._start_accounting_daemon("slurmdbd")
 
     def processes(self, node: str) -> list[int]:
         """Return the pids, as this machine sees them, of all that runs on a node."""
@@ -274,23 +286,14 @@ class SlurmCluster:
 
     def logs(self) -> str:
         """Return the last lines of all daemons' logs."""
-        text = []
-        names = os.listdir(f"{self.root}/log")
-        for name in sorted(names):
-            if name.endswith(".out") and name.replace(".out", ".log") in names:
-                continue  # the same once more
-            with open(f"{self.root}/log/{name}", errors="replace") as file:
-                lines = file.read().splitlines()[-_LINES:]
-            if lines:
-                text.append("\n".join([f"--- {name}", *lines]))
-        return "\n".join(text)
+        return daemons.last_words(f"{self.root}/log")
 
     # How it comes up and goes down.
 
     def _configure(self) -> None:
         for folder in ("log", "state", "munge", "spool", "tmp"):
             os.mkdir(f"{self.root}/{folder}", 0o755)
-        ports = free_ports(len(self.nodes) + 1)
+        ports = free_ports(len(self.nodes) + 2)
         host = socket.gethostname().partition(".")[0]
         lines = []
         controller = self._network.address(0)
@@ -303,8 +306,11 @@ class SlurmCluster:
                 f"CPUs={self._cpus} RealMemory={self._memory} State=UNKNOWN"
             )
         _write(f"{self.root}/hosts", "\n".join(hosts) + "\n")
+        storage = slurm_accounting.NONE
+        if self._accounting:
+            storage = slurm_accounting.configure(self.root, ports[-1], self._socket)
         config = _template().format(
-            host=host, address=controller, port=ports[0],
+            accounting=storage, host=host, address=controller, port=ports[0],
             user=pwd.getpwuid(os.getuid()).pw_name,
             munge=self._socket, root=self.root, nodes="\n".join(lines), extra=self._extra,
             kill_wait=self._kill_wait, node_timeout=self._node_timeout,
@@ -328,6 +334,15 @@ class SlurmCluster:
             "--num-threads=2",
         )  # fmt: skip
         self._await("munged", lambda: self._says("munge", "-n", "-S", self._socket))
+
+    def _start_accounting(self) -> None:
+        for name in ("mariadbd", "slurmdbd") if self._accounting else ():
+            self._start_accounting_daemon(name)
+
+    def _start_accounting_daemon(self, name: str) -> None:
+        command, asks = slurm_accounting.command(self.root, name)
+        self._spawn(name, *command)
+        self._await(name, lambda: self._says(*asks))
 
     def _start_controller(self) -> None:
         self._spawn("slurmctld", "slurmctld", "-D", "-f", f"{self.root}/slurm.conf")
@@ -363,19 +378,13 @@ class SlurmCluster:
 
         self._await(name, takes_jobs)
 
-    def _spawn(self, name: str, *command: str) -> None:
+    def _variables(self) -> dict[str, str]:
         variables = {**self.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{_PATH}"}
-        variables |= {key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ}
-        with open(f"{self.root}/log/{name}.out", "ab") as log:
-            self._daemons[name] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=variables,
-                cwd="/",
-                start_new_session=True,
-            )
+        return variables | {key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ}
+
+    def _spawn(self, name: str, *command: str) -> None:
+        log = f"{self.root}/log/{name}.out"
+        self._daemons[name] = daemons.start(command, log, self._variables())
 
     def _await(self, name: str, ready: Callable[[], object]) -> None:
         until = time.monotonic() + self._seconds
@@ -419,7 +428,7 @@ class SlurmCluster:
         # for. It and munged get their moment to leave in order.
         for name in reversed(list(self._daemons)):
             soft = name in ("slurmctld", "munged")
-            _end(self._daemons.pop(name), signal.SIGTERM if soft else signal.SIGKILL)
+            daemons.end(self._daemons.pop(name), signal.SIGTERM if soft else signal.SIGKILL)
         self._network.leave()
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -437,12 +446,3 @@ def _template() -> str:
 def _write(path: str, text: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
-
-
-def _end(daemon: subprocess.Popen[bytes], number: int) -> None:
-    daemon.send_signal(number)
-    try:
-        daemon.wait(10)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait()

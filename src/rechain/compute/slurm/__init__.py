@@ -34,6 +34,8 @@ __all__ = ["SlurmTarget"]
 _SUBMITTING = 600.0
 # How long a node may take to end a job that was canceled as it started, in seconds.
 _LEAVING = 20.0
+# How long a run without a sign of life waits for accounting that is late or down, in seconds.
+_ACCOUNTING_LATE = 3600.0
 # How far the clocks of two hosts may be apart, in seconds.
 _CLOCKS = 30.0
 
@@ -120,7 +122,11 @@ class SlurmTarget:
             return Observation(None)  # Slurm may show each user their own jobs only
         number = _number(run)
         if job is None:
-            job = queue.accounted(number, run.run_id, submitted["time"])
+            try:
+                job = queue.accounted(number, run.run_id, submitted["time"])
+            except SlurmError as error:
+                if _since_last_sign(run) < _ACCOUNTING_LATE:
+                    return Observation(None, error.message)
         if job is None:
             message = "Slurm does not know the job any more, and its record has no end"
             end = _refusal(run, number) or {"cause": "supervisor_lost", "message": message}
@@ -180,6 +186,13 @@ def _submitting(submitted: Mapping[str, Any], here: Mapping[str, str]) -> bool:
     if host.elsewhere(submitted["host"], dict(here)):
         return bool(time.time() - submitted["time"] < _SUBMITTING)
     return host.is_alive(dict(submitted))
+
+
+def _since_last_sign(run: RunPaths) -> float:
+    """Return for how long nothing has been written of a run, in seconds."""
+    attempt = run.last_attempt()
+    paths = [run.job, run.submission, *([attempt.journal, attempt.root] if attempt else [])]
+    return time.time() - max(os.stat(path).st_mtime for path in paths if os.path.exists(path))
 
 
 def _number(run: RunPaths) -> str | None:

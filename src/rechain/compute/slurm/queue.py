@@ -12,6 +12,7 @@ import os
 import time
 
 from rechain.compute.slurm.commands import SlurmError, call
+from rechain.compute.slurm.states import STATES
 from rechain.environment import store
 from rechain.record import host, jsonl
 
@@ -24,6 +25,7 @@ __all__ = ["Job", "Snapshot", "accounted", "look", "parse"]
 
 # The name comes last: it may hold anything. Ended jobs are listed for MinJobAge seconds.
 _FORMAT = "%i|%T|%r|%N|%S|%j"
+_SACCT = "JobIDRaw,State,Reason,NodeList,Start,JobName"
 _FIELDS = 6
 
 _FRESH, _LONGEST_FRESH = 1.0, 10.0  # seconds
@@ -57,7 +59,7 @@ class Job:
         self.state = state
         self.reason = "" if reason == "None" else reason
         self.nodes = "" if nodes == "None assigned" else nodes
-        self.start = "" if start in ("N/A", "Unknown", "NONE") else start
+        self.start = "" if start in ("N/A", "Unknown", "None", "NONE") else start
         self.name = name
 
 
@@ -229,17 +231,30 @@ def accounted(job_id: str | None, name: str, since: float) -> Job | None:
 
     Returns:
         The job; None if there is no accounting, or nothing in it.
+
+    Raises:
+        SlurmError: there is accounting, and it does not answer or has not got as far.
     """
-    which = [f"--jobs={job_id}"] if job_id else [f"--name={name}"]
     begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
+    if job_id:
+        which = [f"--jobs={job_id}"]
+    else:
+        # Without states, sacct leaves out what was canceled before it could have started.
+        ended = [state for state, row in STATES.items() if not row.alive and state != "REVOKED"]
+        which = [f"--name={name}", f"--state={','.join(ended)}", "--endtime=now+1hour"]
     try:
         said = call(
             ["sacct", "--noheader", "--parsable2", "--allocations", f"--starttime={begin}",
-             *which, "--format=JobIDRaw,State,Reason,NodeList,Start,JobName"]
+             *which, f"--format={_SACCT}"]
         )  # fmt: skip
-    except SlurmError:
-        return None  # most clusters without slurmdbd say so here
+    except SlurmError as error:
+        # Without slurmdbd: "Slurm accounting storage is disabled".
+        if error.missing or "disabled" in error.message:
+            return None
+        raise
     found = [job for job in parse(said) if job.name == name]
+    if not found and job_id:
+        raise SlurmError(f"sacct: Slurm's accounting does not have job {job_id} yet")
     if not found:
         return None
     found[-1].state = found[-1].state.partition(" ")[0]  # "CANCELLED by 1000"

@@ -272,6 +272,10 @@ def refused(said: str) -> str:
         if words and not words.startswith("Try "):
             lines.append(words)
     own = " | ".join(lines) or "it said nothing"
+    for line in lines[:-1]:
+        limit = _of_limit(line)  # named in a line of its own, as AssocMaxSubmitJobLimit is
+        if limit is not None:
+            return f"Slurm does not take the job: {limit.words}: {limit.advice} [{own}]"
     for line in reversed(lines):
         for text, row in REFUSALS.items():
             if text in line:
@@ -286,6 +290,8 @@ def _of_limit(code: str) -> Reason | None:
     whose, what = _SCOPES[match["scope"]], match["what"].lower()
     named = next((words for start, words in _WHATS if what.startswith(start)), "resources")
     per = match["per"] or ""
+    if what.startswith("submit"):
+        return Reason(f"there are as many jobs as {whose} allows", "wait until some have ended")
     if match["kind"] == "Min":
         return Reason(f"it asks for less {named} than {whose} demands", "ask for more", stuck=True)
     if per in ("Job", "Node") or (match["kind"] == "Max" and not per):
