@@ -32,6 +32,7 @@ VERBS = (
     "env",
     "targets",
     "target",
+    "doctor",
     "reindex",
 )
 MAKES = """

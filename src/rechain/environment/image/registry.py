@@ -146,7 +146,10 @@ def explain(
             "Check its name; a private image needs image_registry_details.",
             errors.strip(),
         )
-    if re.search(r"unauthorized|authentication required|invalid username|denied|\b40[13]\b", text):
+    if re.search(
+        r"unauthorized|authentication required|auth credentials|invalid user|denied|\b40[13]\b",
+        text,
+    ):
         if user:
             return EnvironmentFailure(
                 f"{host} refuses the user {user!r}: wrong name or password",

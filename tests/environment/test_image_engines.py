@@ -1,0 +1,377 @@
+"""Images in real engines: built, fetched, from a registry that asks for a password."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+
+import pytest
+
+from rechain.environment import engines, store
+from rechain.environment.errors import EnvironmentFailure
+from rechain.environment.image import names, registry
+from rechain.environment.image.ensure import LABEL, ensure
+from rechain.environment.prepare import prepare
+from rechain.environment.spec import mpi_setting, venv_spec
+from rechain.testing.engines import PodmanEngine
+from tests.conftest import interpreter, missing, uv_cache
+
+pytestmark = pytest.mark.engines
+
+USER, PASSWORD = "me", "pass:w0rd with spaces"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own; what was downloaded once serves all."""
+    monkeypatch.setenv("UV_CACHE_DIR", uv_cache())
+    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))
+    return str(tmp_path / "cache")
+
+
+def wanted(engine, recipe="plain", python="3.8", pip=(), mpi=None, **image):
+    """Return the environment of a job that runs in an image built on the tests' base image."""
+    interpreter(python)
+    spec = venv_spec(recipe, python, pip, mpi=mpi)
+    made = names.image_spec(image.pop("asked", None) or engine.base_image(), **image)
+    return {**spec, "image": made}
+
+
+def built(spec, cache, say=lambda line: None):
+    found = prepare(spec, cache)
+    return ensure(spec, found, cache, engines.find(), say)
+
+
+def layers(engine, made):
+    (facts,) = json.loads(engine.run("image", "inspect", made["id"]))
+    return facts["RootFS"]["Layers"]
+
+
+def run_in(engine, made, *command, user="1234:1234"):
+    variables = [
+        f"--env={k}={v}" for k, v in (made["mpi"] or {"variables": {}})["variables"].items()
+    ]
+    options = ["run", "--rm", "--network=host", f"--user={user}", *variables]
+    return engine.run(*options, made["id"], *command).strip()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "python", "pip"),
+    [
+        ("plain", "3.8", ["six"]),
+        pytest.param("chainer-5.1.0", "3.6", [], marks=pytest.mark.matrix),
+        pytest.param("chainer-7.0.0", "3.6", [], marks=pytest.mark.matrix),
+        pytest.param("chainer-7.8.1", "3.13", [], marks=pytest.mark.matrix),
+    ],
+)
+def test_one_more_package_makes_one_layer_new(engine, cache, recipe, python, pip) -> None:
+    said: list[str] = []
+    made = built(wanted(engine, recipe, python, pip), cache, said.append)
+    assert any(re.search(r"(?i)step \d+/\d+", line) for line in said), "the engine's own words"
+    code = "import ssl, sqlite3, sys; print(sys.prefix, *map(int, sys.version_info[:2]))"
+    prefix = f"/opt/rechain/environment {python.replace('.', ' ')}"
+    assert run_in(engine, made, "python", "-c", code) == prefix
+    if recipe != "plain":
+        code = "import chainer, sys; print(chainer.__version__)"
+        assert run_in(engine, made, "python", "-c", code) == recipe.partition("-")[2]
+
+    more = built(wanted(engine, recipe, python, [*pip, "tqdm"]), cache)
+    assert run_in(engine, more, "python", "-c", "import tqdm; print('there')") == "there"
+    before, after = layers(engine, made), layers(engine, more)
+    new = [layer for layer in after if layer not in before]
+    assert len(new) <= 2, "what is copied, and what is compiled of it"
+
+    said.clear()
+    again = built(wanted(engine, recipe, python, pip), cache, said.append)
+    assert (again["id"], said) == (made["id"], [])
+    (facts,) = json.loads(engine.run("image", "inspect", made["id"]))
+    assert re.fullmatch(r"[0-9a-f]{64}", facts["Config"]["Labels"][LABEL])
+
+    engine.run("rmi", "--force", made["id"])
+    assert run_in(engine, built(wanted(engine, recipe, python, pip), cache), "true") == ""
+
+
+@pytest.mark.matrix
+def test_ranks_find_the_mpi_of_the_image(engine, cache) -> None:
+    mpi = mpi_setting("mpich", os.environ)
+    made = built(wanted(engine, "chainer-7.8.1", "3.8", mpi=mpi), cache)
+    code = "from mpi4py import MPI; import chainermn; print(MPI.COMM_WORLD.size)"
+    assert run_in(engine, made, "mpiexec", "-n", "2", "python", "-c", code).split() == ["2", "2"]
+
+
+@pytest.mark.matrix
+def test_git_is_put_into_an_image_of_ours(engine, cache) -> None:
+    spec = {**wanted(engine), "image": names.image_spec(None, base=engine.base_image())}
+    assert run_in(engine, built(spec, cache), "git", "--version").startswith("git version")
+
+
+@pytest.mark.matrix
+def test_an_interpreter_of_the_system_is_taken_along(engine, cache) -> None:
+    path = "/usr/bin/python3"
+    if not os.path.exists(path):
+        missing("Python at /usr/bin")
+    spec = {**venv_spec("plain", path), "image": names.image_spec(engine.base_image())}
+    made = built(spec, cache)
+    assert run_in(engine, made, "python", "-c", "import ssl, sys; print(sys.prefix)") == (
+        "/opt/rechain/environment"
+    )
+
+
+def start_building(engine, cache, folder, spec):
+    """Start a process that builds an image, and says what happens on stdout."""
+    (folder / "spec.json").write_text(json.dumps(spec))
+    code = (
+        "import json, sys\n"
+        "from rechain.environment import engines\n"
+        "from rechain.environment.prepare import prepare\n"
+        "from rechain.environment.image.ensure import ensure\n"
+        "spec, cache = json.load(open(sys.argv[1])), sys.argv[2]\n"
+        "say = lambda line: print(line, flush=True)\n"
+        "print('ID', ensure(spec, prepare(spec, cache), cache, engines.find(), say)['id'])\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / "spec.json"), cache],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.matrix
+def test_twenty_first_builds_are_one(engine, cache, tmp_path) -> None:
+    spec = wanted(engine, pip=["six"])
+    started = [start_building(engine, cache, tmp_path, spec) for _ in range(20)]
+    said = [process.communicate(timeout=600)[0] for process in started]
+    assert len({text.split("ID ")[1] for text in said}) == 1
+    assert sum("building the image" in text for text in said) == 1
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("step", range(1, 11))
+def test_a_build_killed_at_any_step_leaves_nothing_that_looks_finished(
+    engine, cache, tmp_path, step
+) -> None:
+    # A package of its own for each step, so that no layer of an earlier test hides it.
+    spec = wanted(engine, pip=[f"six==1.{step + 5}.0"])
+    killed = start_building(engine, cache, tmp_path, spec)
+    assert killed.stdout is not None
+    name = ""
+    for line in killed.stdout:
+        if found := re.search(r"building the image (\S+)", line):
+            name = found[1]
+        if re.match(rf"(?i)step {step}/", line):
+            break
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.stdout.read()
+    killed.wait()
+    if step < 10:
+        assert not engine.run("images", "--quiet", name).strip()
+        assert store.find_image(cache, spec, engine.name) is None
+    again = start_building(engine, cache, tmp_path, spec)
+    assert "ID sha256:" in again.communicate(timeout=600)[0]
+    assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
+
+
+@pytest.mark.matrix
+def test_a_full_disk_of_the_engine_is_one_clear_error(cache, tmp_path, monkeypatch) -> None:
+    class Small(PodmanEngine):
+        def _start(self):
+            os.mkdir(f"{self.root}/storage")
+            command = ["mount", "-t", "tmpfs", "-o", "size=250m", "tmpfs", f"{self.root}/storage"]
+            subprocess.run(command, check=True)
+            super()._start()
+
+    with Small() as small:
+        for key, value in small.environment.items():
+            monkeypatch.setenv(key, value)
+        spec = wanted(small, "chainer-7.8.1", "3.8", ["scipy"])
+        found = prepare(spec, cache)
+        with pytest.raises(EnvironmentFailure, match="images is full") as failure:
+            ensure(spec, found, cache, engines.find())
+        assert "image prune" in failure.value.hint
+        assert "localhost/rechain:" not in small.run("images")
+
+
+def below(folder):
+    return [f"{where}/{name}" for where, _, files in os.walk(folder) for name in files]
+
+
+def test_a_full_disk_of_the_cache_is_one_clear_error(engine, cache, small_disk) -> None:
+    spec = wanted(engine)
+    found = prepare(spec, cache)
+    with pytest.raises(EnvironmentFailure, match=r"the disk that holds .* is full"):
+        ensure(spec, found, str(small_disk), engines.find())
+    assert not [path for path in below(small_disk) if "/image/" in path]
+
+
+# A registry.
+
+
+class Registry:
+    """A registry on a loopback port that asks for a name and a password."""
+
+    def __init__(self, folder):
+        import bcrypt
+
+        folder.mkdir()
+        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
+        (folder / "config.yml").write_text(
+            "version: 0.1\n"
+            f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+            "http: {addr: '127.0.0.1:0'}\n"
+            f"auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n"
+        )
+        # It would take REGISTRY_AUTH_FILE, which is podman's, for a setting of its own.
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
+        self.process = subprocess.Popen(
+            ["docker-registry", "serve", str(folder / "config.yml")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ,
+        )  # fmt: skip
+        assert self.process.stderr is not None
+        self.address = ""
+        for line in self.process.stderr:
+            if found := re.search(r"listening on (127\.0\.0\.1:\d+)", line):
+                self.address = found[1]
+                break
+        assert self.address, "the registry does not start"
+        # What nobody reads would stop it.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    @property
+    def login(self):
+        return {"address": self.address, "username": USER}
+
+    def push(self, engine, content, name):
+        """Put a small image into the registry, and leave what the engine has as it was."""
+        reference = f"{self.address}/{name}"
+        before = engine.run("images", "--quiet", "--no-trunc", reference).strip()
+        archive = f"{engine.root}/small.tar"
+        with tarfile.open(archive, "w") as file:
+            member = tarfile.TarInfo("content")
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+        engine.run("import", archive, reference)
+        found = engines.find()
+        with registry.credentials(found, reference, self.login, PASSWORD) as extra:
+            said = found.call("push", reference, extra=extra)
+        assert said.code == 0, said.errors
+        engine.run("rmi", reference)
+        if before:
+            engine.run("tag", before, reference)
+        return reference
+
+
+@pytest.fixture
+def private(engine, tmp_path, monkeypatch):
+    """A private registry that the engine may reach without TLS."""
+    if shutil.which("docker-registry") is None:
+        missing("docker-registry (Debian: docker-registry)")
+    made = Registry(tmp_path / "registry")
+    if engine.name == "podman":  # docker trusts the loopback
+        path = tmp_path / "registries.conf"
+        path.write_text(f'[[registry]]\nlocation = "{made.address}"\ninsecure = true\n')
+        monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(path))
+    yield made
+    made.stop()
+
+
+def as_it_is(reference, login, **more):
+    image = names.image_spec(reference, user_managed=True, registry=login, **more)
+    return {"kind": "user-managed", "python": "python", "image": image}
+
+
+def test_a_private_image_is_had_with_its_password_which_is_nowhere(
+    engine, private, cache, tmp_path
+) -> None:
+    reference = private.push(engine, b"one", "lab/base:1")
+    seen: list[bytes] = []
+    done = threading.Event()
+    encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode())
+
+    def watch() -> None:
+        while not done.is_set():
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    with open(f"/proc/{pid}/cmdline", "rb") as file:
+                        seen.append(file.read())
+                except OSError:
+                    continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        spec = as_it_is("lab/base:1", private.login)
+        made = ensure(spec, None, cache, engines.find(), password=PASSWORD)
+    finally:
+        done.set()
+        watcher.join()
+    assert made["reference"] == reference
+    assert made["base"]["digest"].startswith("sha256:")
+    commands = b"\n".join(seen)
+    assert reference.encode() in commands, "it was looked at while it was fetched"
+    assert PASSWORD.encode() not in commands
+    assert encoded not in commands
+    for folder in (cache, engine.root, str(tmp_path / "home")):
+        for path in below(folder):
+            if os.path.isfile(path) and os.path.getsize(path) < 1 << 20:
+                try:
+                    with open(path, "rb") as file:
+                        content = file.read()
+                except OSError:
+                    continue  # a namespace
+                assert PASSWORD.encode() not in content, path
+                assert encoded not in content, path
+    assert PASSWORD not in json.dumps([spec, made])
+    engine.run("rmi", reference)
+
+
+def test_why_a_private_image_cannot_be_had_is_told_apart(engine, private, cache) -> None:
+    private.push(engine, b"one", "lab/base:1")
+    found = engines.find()
+
+    def failure(reference, login=private.login, password=PASSWORD):
+        with pytest.raises(EnvironmentFailure) as error:
+            ensure(as_it_is(reference, login), None, cache, found, password=password)
+        assert PASSWORD not in error.value.detail
+        return error.value.message
+
+    host = private.address
+    refused = f"{host} refuses the user 'me': wrong name or password"
+    assert failure("lab/base:1", password="wrong") == refused
+    assert failure("lab/base:2") == f"there is no image {host}/lab/base:2"
+    assert failure("lab/none:1") == f"there is no image {host}/lab/none:1"
+    alone = f"{host} gives {host}/lab/base:1 only to those who log in"
+    assert failure(f"{host}/lab/base:1", login=None) == alone
+    private.stop()
+    assert failure("lab/base:1").startswith(f"{host} cannot be reached")
+
+
+def test_a_moved_tag_is_followed_when_that_is_asked_for(engine, private, cache) -> None:
+    found = engines.find()
+    private.push(engine, b"one", "lab/base:1")
+    said: list[str] = []
+
+    def now(**more):
+        spec = as_it_is("lab/base:1", private.login, **more)
+        return ensure(spec, None, cache, found, said.append, password=PASSWORD)
+
+    first = now()
+    private.push(engine, b"two", "lab/base:1")
+    assert now()["id"] == first["id"]
+    second = now(pull=True)
+    assert second["id"] != first["id"]
+    assert said[-1] == f"note: {private.address}/lab/base:1 is another image than before"
+    assert now()["id"] == second["id"]
+    engine.run("rmi", "--force", f"{private.address}/lab/base:1")
