@@ -115,3 +115,19 @@ def test_another_package_and_another_seed_are_found_in_a_training(
     assert "  environment: colorama: not there and " in said.stdout
     assert "  model.npz: predictor/a/W: 128 of 128 values differ, by " in said.stdout
     assert "  result/log: [0].main/loss: " in said.stdout
+
+
+@pytest.mark.matrix
+def test_a_replayed_training_of_two_ranks_is_the_same(source: Path, environments: Path) -> None:
+    write(source)
+    script = source / "train.py"
+    comm = 'import chainermn\ncomm = chainermn.create_communicator("naive")'
+    script.write_text(script.read_text().replace("comm = None", comm).replace(SNAPSHOT, ""))
+    first = train(source, "7.0.0", "3.11", "-n", "2")
+    said = subprocess.run(
+        [sys.executable, "-m", "rechain", "replay", "--verify", first.id],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert "the same: " in said.stderr
+    assert "2 ranks" in said.stderr

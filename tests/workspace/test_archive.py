@@ -282,6 +282,35 @@ def test_a_changed_object_is_found_and_nothing_is_there(run, elsewhere, tmp_path
     assert untouched(other)
 
 
+def test_a_run_that_has_no_end_or_no_job_is_refused(run, elsewhere, tmp_path: Path) -> None:
+    path = tmp_path / "runs.tar"
+    export_runs([run], str(path))
+    whole = path.read_bytes()
+    other = elsewhere()
+    for old, new, words in [
+        ('"event": "end"', '"event": "enx"', "has not ended"),
+        ('"submitted":', '"submittex":', "is not that of this run"),
+        (f'"run_id": "{run.id}"', f'"run_id": "{run.id[:-1]}x"', "is not that of this run"),
+    ]:
+        assert old.encode() in whole
+        path.write_bytes(whole.replace(old.encode(), new.encode()))
+        with pytest.raises(UserErrorException, match=words):
+            import_runs(other, str(path))
+    assert list(other.get_runs()) == []
+
+
+def test_two_imports_at_once_bring_it_in_once(run, elsewhere, tmp_path: Path) -> None:
+    path = str(tmp_path / "runs.tar")
+    export_runs([run], path)
+    other = elsewhere()
+    command = [sys.executable, "-m", "rechain", "import", path]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
+    assert [one.wait() for one in both] == [0] * 4
+    assert [one.id for one in other.get_runs()] == [run.id]
+    assert tree(other.get_run(run.id).folder) == tree(run.folder)
+    assert not [name for name in os.listdir(other.path) if name.startswith(".import-")]
+
+
 @pytest.mark.parametrize("data", [b"", b"no archive", b"\x1f\x8b torn", b"\0" * 10240])
 def test_what_is_no_archive_is_refused(home, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(data)

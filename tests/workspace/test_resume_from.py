@@ -145,6 +145,11 @@ def test_what_cannot_be_resumed_from_is_refused_before_there_is_a_run(
     assert [run.id for run in Workspace.local().get_runs()] == [old.id]
 
 
+def test_the_newer_form_cannot_say_it_and_does_not_lose_it(submit, old) -> None:
+    with pytest.raises(UserErrorException, match="which a ScriptRunConfig cannot say"):
+        submit.estimator(RESUME, resume_from=old).to_script_run_config()
+
+
 def test_a_run_with_broken_snapshots_only_names_them(submit, old) -> None:
     os.unlink(f"{old.folder}/work/result/snapshot_iter_200")
     with pytest.raises(UserErrorException, match="broken: result/snapshot_iter_300"):

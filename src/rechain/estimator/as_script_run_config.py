@@ -7,6 +7,7 @@ import copy
 from rechain.estimator import arguments, inputs
 from rechain.estimator.script_run_config import ScriptRunConfig
 from rechain.estimator.validation import is_notebook, parameter_of
+from rechain.exceptions import UserErrorException
 from rechain.runconfig.conda_dependencies import CondaDependencies
 from rechain.runconfig.environment import Environment
 
@@ -21,6 +22,11 @@ def as_script_run_config(estimator: MMLBaseEstimator) -> ScriptRunConfig:
     """Return a description of the same run; see `MMLBaseEstimator.to_script_run_config`."""
     changed, argv = estimator._as_changed()
     given = changed._given
+    if given["resume_from"] is not None and inputs.as_data(given["resume_from"]) is None:
+        raise UserErrorException(
+            f"resume_from is {given['resume_from']!r}, which a ScriptRunConfig cannot say: it "
+            "takes a DataPath; submit the estimator itself."
+        )
     run = copy.deepcopy(changed.run_config)
     if given["environment_definition"] is None:
         run.environment = _environment(changed)

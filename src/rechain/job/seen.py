@@ -43,7 +43,7 @@ def look(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
             kind = os.stat(path).st_mode
             if stat.S_ISREG(kind):
                 found[path] = _file(path, room)
-            elif stat.S_ISDIR(kind) and os.path.dirname(os.path.realpath(path)) != "/":
+            elif stat.S_ISDIR(kind) and os.path.realpath(path) != "/":
                 names = list(_below(path, room[1] + 1))
                 room[1] = max(0, room[1] - len(names))
                 rows = [(os.path.relpath(name, path), _file(name, room)) for name in sorted(names)]

@@ -136,7 +136,7 @@ def _locks(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         if lock.get("kind") == "user-managed":
             python["interpreter"] = interpreter.get("realpath")
         mpi = lock.get("mpi") or {}
-        packages = lock.get("packages", [])
+        packages = [*lock.get("conda", {}).get("packages", []), *lock.get("packages", [])]
         facts.append(
             {
                 **{name: text for name, text in python.items() if text},

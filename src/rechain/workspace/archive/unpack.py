@@ -9,6 +9,7 @@ import tarfile
 
 from rechain.exceptions import UserErrorException
 from rechain.record import index, jsonl
+from rechain.record.journal import fold
 from rechain.record.paths import RunPaths, experiment_of
 from rechain.workspace.archive.check import checked, opened
 from rechain.workspace.archive.form import CONTENTS
@@ -156,8 +157,16 @@ def _verify(staged: str, new: list[str]) -> None:
     for run_id in new:
         root = f"{staged}/experiments/{experiment_of(run_id)}/{run_id}"
         job = jsonl.read(f"{root}/job.json")
-        if job.get("run_id") != run_id:
-            raise ValueError(f"{run_id}/job.json is of the run {job.get('run_id')!r}")
+        try:
+            _submitted_at(job)
+            whole = job["run_id"] == run_id and isinstance(job["command"], list)
+        except (KeyError, TypeError, AttributeError):
+            whole = False
+        if not whole:
+            raise ValueError(f"{run_id}/job.json is not that of this run")
+        # Else readers would look for its processes, to end what is left of them.
+        if fold(RunPaths(root)).end is None:
+            raise ValueError(f"the run {run_id} has not ended")
     for folder, _, names in os.walk(f"{staged}/store"):
         for name in names:
             place = f"{folder}/{name}"
@@ -189,8 +198,18 @@ def _enter(workspace: Workspace, staged: str, new: list[str]) -> None:
         os.makedirs(os.path.dirname(home), exist_ok=True)
         # Those whose parent did not come along are listed like any other.
         if job.get("parent") not in jobs:
-            index.add(workspace._paths, run_id, int(job["submitted"]["time"] * 1e9))
-        os.rename(f"{staged}/experiments/{experiment_of(run_id)}/{run_id}", home)
+            index.add(workspace._paths, run_id, _submitted_at(job))
+        try:
+            os.rename(f"{staged}/experiments/{experiment_of(run_id)}/{run_id}", home)
+        except OSError:
+            if not os.path.lexists(home):
+                index.remove(workspace._paths, run_id)
+                raise
+            # Somebody else has brought it in meanwhile.
+
+
+def _submitted_at(job: dict[str, Any]) -> int:
+    return int(job["submitted"]["time"] * 1e9)
 
 
 def _depth(run_id: str, jobs: dict[str, Any]) -> int:
