@@ -20,10 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NoReturn
 
-__all__ = ["candidates", "deafen", "launcher", "on_each_node", "prove", "surroundings"]
+__all__ = [
+    "FIRST_PATIENCE",
+    "candidates",
+    "deafen",
+    "launcher",
+    "on_each_node",
+    "prove",
+    "surroundings",
+]
 
-# Seconds for a proof: MPI looks for networks, and a cold file system has mpi4py.
+FIRST_PATIENCE = 20
+"""Seconds for a proof, as long as there may be a launcher that is quicker."""
+
+# Seconds for one if there is none: MPI looks for networks, and a cold file system has mpi4py.
 _PATIENCE = 120
+
+_TO_LEAVE = 5  # seconds for a launcher to end its ranks
 
 _PROOF = (
     "import sys\n"
@@ -103,6 +116,9 @@ def prove(
 ) -> None:
     """Try what may start ranks, and write the first that works; in a child of the supervisor.
 
+    A launcher that does not fit may hang and not fail: so none keeps the others waiting for long.
+    If none is quick enough, those that were cut short get more time.
+
     Args:
         kinds: what `candidates` returned.
         mpi: the facts of the job's MPI.
@@ -111,39 +127,53 @@ def prove(
         environment: its variables.
         result: path for `{"kind", "text"}`: the kind that works, or None, and a line for people.
     """
-    import subprocess
-
     own = environment.get("PYTHONPATH", "").split(":")
     environment["PYTHONPATH"] = ":".join(path for path in own if not path.startswith(SOURCE))
-    tried: list[str] = []
-    for kind in kinds:
-        command = launcher(kind, mpi, nodes, 1)
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [*command, python, "-c", _PROOF, str(nodes)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+    tried: dict[str, str] = {}
+    left = list(kinds)
+    for patience in (FIRST_PATIENCE, _PATIENCE):
+        for kind in tuple(left):
+            command = [*launcher(kind, mpi, nodes, 1), python, "-c", _PROOF, str(nodes)]
+            began = time.monotonic()
+            code, said = _try(command, environment, patience)
+            seconds = time.monotonic() - began
+            if code == 0:
+                tried.pop(kind, None)
+                text = (
+                    f"{kind} starts the ranks: proved with a rank on each node in {seconds:.1f} s"
+                )
+                text = "; ".join([*tried.values(), text])
+                jsonl.write_new(result, {"kind": kind, "text": text})
+                return
+            if code is not None:
+                left.remove(kind)
+            lines = [line for line in said.splitlines() if line.strip()]
+            why = _ENDS.get(code or 0) or (lines[-1] if lines else f"not within {patience} s")
+            tried[kind] = f"{kind} does not work here ({why})"
+            print(f"{' '.join(command)}: exit {code}\n{said}", file=sys.stderr, flush=True)
+    jsonl.write_new(result, {"kind": None, "text": "; ".join(tried.values())})
+
+
+def _try(
+    command: list[str], environment: Mapping[str, str], patience: float
+) -> tuple[int | None, str]:
+    """Return a command's exit code, None if it took too long, and what it said."""
+    import subprocess
+
+    process = subprocess.Popen(
+        command, env=environment, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # all launchers end their ranks then
         try:
-            said, _ = process.communicate(timeout=_PATIENCE)
-            code = process.returncode
+            process.wait(_TO_LEAVE)
         except subprocess.TimeoutExpired:
-            process.terminate()  # both end their ranks then
-            said, code = "", -1
-        seconds = time.monotonic() - began
-        if not code:
-            text = f"{kind} starts the ranks: proved with a rank on each node in {seconds:.1f} s"
-            jsonl.write_new(result, {"kind": kind, "text": "; ".join([*tried, text])})
-            return
-        lines = [line for line in said.splitlines() if line.strip()]
-        why = _ENDS.get(code) or (lines[-1] if lines else f"not within {_PATIENCE} s")
-        tried.append(f"{kind} does not work here ({why})")
-        print(f"{' '.join(command)}: exit {code}\n{said}", file=sys.stderr, flush=True)
-    jsonl.write_new(result, {"kind": None, "text": "; ".join(tried)})
+            process.kill()
+        return None, ""
+    return process.returncode, said
 
 
 def surroundings(environment: dict[str, str]) -> None:

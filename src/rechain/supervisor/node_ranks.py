@@ -69,9 +69,13 @@ class NodeRanks(Ranks):
     # Before the script starts.
 
     @property
-    def unproved(self) -> bool:  # type: ignore[override]
-        """Whether it is to be found out what starts the ranks."""
-        return self._kind == "auto"
+    def unproved(self) -> str:  # type: ignore[override]
+        """What is to be found out before the ranks are started, for people."""
+        if self._kind != "auto":
+            return ""
+        kinds = " or ".join(launchers.candidates("auto", self._stage.mpi))
+        each = f"{launchers.FIRST_PATIENCE} s each at first"
+        return f"trying what starts ranks on all nodes: {kinds}, {each} (a target's --mpi says it)"
 
     def prove(self) -> None:
         """Find out what starts ranks on all nodes; called in a fresh child."""
