@@ -16,11 +16,12 @@ from rechain.record.causes import CAUSES
 
 pytestmark = pytest.mark.fast
 
-# The job states of the manual page of squeue 22.05, and a flag of slurm.h.
+# The job states of the manual page of squeue 22.05, a flag of slurm.h, and one of 25.11.
 KNOWN = """
 BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY
 PENDING PREEMPTED RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED RESIZING REVOKED
 SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED TIMEOUT POWER_UP_NODE
+EXPEDITING
 """
 
 

@@ -136,7 +136,7 @@ class SlurmTarget:
             return Observation(None, f"Slurm calls its state {job.state}")
         if not state.alive:
             return Observation(False, "", _end(run, job))
-        if job.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"):
+        if job.state in ("PENDING", "REQUEUED", "EXPEDITING", "REQUEUE_HOLD", "SPECIAL_EXIT"):
             expected = f"{EXPECTED}{job.start}" if job.start else ""
             return Observation(True, f"job {job.id}: {in_words(job.reason)}{expected}")
         return Observation(True)

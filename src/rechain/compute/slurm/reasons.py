@@ -52,6 +52,24 @@ REASONS: dict[str, Reason] = {
         "see `sinfo -R`; it may also be that a maintenance begins before its time limit is over: "
         "then a shorter --time-limit helps",
     ),
+    "Nodes required for job are DOWN": Reason(
+        "nodes that it needs are down, drained, or kept for jobs of a partition that goes first",
+        "wait, or see `sinfo -R`",
+    ),
+    "SchedDefer": Reason("Slurm looks at many jobs at once, and has not come to it", _WAIT),
+    "MpiPortsBusy": Reason("the ports that MPI steps need are taken", _WAIT),
+    "NvidiaImexChannels": Reason("the channels of its nodes' GPUs are taken", _WAIT),
+    "MaxPoweredUpNodes": Reason("as many nodes are switched on as may", _WAIT),
+    "PowerNotAvail": Reason("the cluster may not use more power now", _WAIT),
+    "PowerReserved": Reason("power is kept for a reservation", _WAIT),
+    "BurstBufferOperation": Reason("the burst buffer failed", _ADMIN),
+    "AccountingPolicy": Reason("your account or its QOS does not allow more now", _WAIT),
+    "ReservationDeleted": Reason(
+        "its reservation is gone", "cancel it, and submit it again without", stuck=True
+    ),
+    "ReservationInvalid": Reason(
+        "its reservation is gone", "cancel it, and submit it again without", stuck=True
+    ),
     "PartitionDown": Reason(
         "its partition takes jobs, but starts none now", f"wait, or use another; {_ADMIN}"
     ),
@@ -236,12 +254,12 @@ REFUSALS: dict[str, Reason] = {
 
 # QOSMaxCpuPerUserLimit, AssocGrpGRES, QOSGrpNodeLimit, AssocMaxWallDurationPerJobLimit, ...
 _LIMIT = re.compile(
-    r"(?P<scope>QOS|Assoc)(?P<kind>Grp|Max|Min)(?P<what>[A-Za-z]*?)"
+    r"(?P<scope>QOS|Assoc|)(?P<kind>Grp|Max|Min)(?P<what>[A-Za-z]*?)"
     r"(?:Per(?P<per>User|Job|Node|Account|PerAccount))?(?:Limit)?$"
 )
-_SCOPES = {"QOS": "its QOS", "Assoc": "your account"}
+_SCOPES = {"QOS": "its QOS", "Assoc": "your account", "": "its QOS"}
 _WHATS = (
-    ("cpuruntime", "CPU minutes"), ("cpumin", "CPU minutes"), ("cpu", "CPUs"), ("gres", "GPUs"),
+    ("cpurun", "CPU minutes"), ("cpumin", "CPU minutes"), ("cpu", "CPUs"), ("gres", "GPUs"),
     ("mem", "memory"), ("node", "nodes"), ("wall", "time"), ("submit", "submitted jobs"),
     ("job", "jobs"), ("bil", "billing units"), ("license", "licenses"), ("energy", "energy"),
     ("bb", "burst buffer"), ("unknown", "resources"),
@@ -296,7 +314,9 @@ def _of_limit(code: str) -> Reason | None:
         return Reason(f"it asks for less {named} than {whose} demands", "ask for more", stuck=True)
     if per in ("Job", "Node") or (match["kind"] == "Max" and not per):
         each = "each node" if per == "Node" else "one job"
-        advice = f"ask for less, or use another {'QOS' if match['scope'] == 'QOS' else 'account'}"
+        advice = (
+            f"ask for less, or use another {'account' if match['scope'] == 'Assoc' else 'QOS'}"
+        )
         return Reason(f"{whose} gives {each} less {named} than it asks for", advice, stuck=True)
     who = "you have" if per == "User" else "its jobs together have"
     return Reason(f"{who} as much of the {named} as {whose} allows", _WAIT)

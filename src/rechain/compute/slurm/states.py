@@ -36,14 +36,14 @@ class State:
 
 _LOST = "supervisor_lost"
 
-# The states of squeue(1), "JOB STATE CODES", and a flag that squeue shows in place of one. Of any
+# The states of squeue(1), "JOB STATE CODES", and flags that squeue shows in place of one. Of any
 # other word nothing is concluded.
 STATES: dict[str, State] = {
     **dict.fromkeys(
         (
             "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING",
             "COMPLETING", "STAGE_OUT", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT",
-            "RESV_DEL_HOLD", "POWER_UP_NODE",
+            "RESV_DEL_HOLD", "POWER_UP_NODE", "EXPEDITING",
         ),
         State(True),
     ),
