@@ -79,7 +79,7 @@ def queued_again(cluster: SlurmCluster, run: RunPaths) -> str:
 
     def waits() -> bool:
         job = cluster.job(number)
-        return (job["JobState"], job["Restarts"]) == ("PENDING", "1")
+        return job["JobState"] == "PENDING" and job["Restarts"] != "0"
 
     wait_for(waits, "its job is in the queue again", PATIENCE)
     return number
