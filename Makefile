@@ -38,6 +38,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/distributed.py
 	$(BIN)/python benchmarks/slurm.py
+	$(BIN)/python benchmarks/data.py
 
 # The locked set of development packages, from this machine's package index; it names none.
 lock: $(VENV)/.installed

@@ -138,13 +138,14 @@ class Lab:
         return _venv(self.work / f"job-{minor}", minor)
 
     @functools.cache  # noqa: B019
-    def rechain(self) -> Path:
+    def rechain(self, extra: str = "") -> Path:
         """Return the `bin` folder of a fresh environment with this repository's Rechain."""
-        python = _venv(self.work / "rechain", PYTHON)
+        python = _venv(self.work / f"rechain{extra}", PYTHON)
         wheels = self.work / "wheels"
         _say("building and installing Rechain")
         _run([uv(), "build", "-q", "--wheel", "--out-dir", str(wheels), str(REPOSITORY)])
-        _install(python, [str(path) for path in wheels.glob("*.whl")])
+        suffix = f"[{extra}]" if extra else ""
+        _install(python, [f"{path}{suffix}" for path in wheels.glob("*.whl")])
         return python.parent
 
     @functools.cache  # noqa: B019

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "job": {"exceptions", "record"},
     "runconfig": {"exceptions", "record", "recipes"},
     "compare": set(),
-    "data": {"exceptions", "planned", "record", "runconfig"},
+    "data": {"environment", "exceptions", "planned", "record", "runconfig"},
     "estimator": {
         "exceptions", "guest", "record", "job", "recipes", "environment", "runconfig", "data",
     },
@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "exceptions", "record", "job", "guest", "runconfig", "data", "estimator",
         "environment", "planned", "supervisor", "compute", "compare",
     },
-    "cli": {"exceptions", "record", "recipes", "environment", "estimator", "workspace"},
+    "cli": {"exceptions", "record", "recipes", "environment", "estimator", "data", "workspace"},
     "testing": {"record", "job", "compute", "supervisor", "workspace", "exceptions"},
     "__main__": {"cli"},
     "__init__": {"runconfig", "data", "estimator", "workspace"},

@@ -29,6 +29,7 @@ VERBS = (
     "export",
     "import",
     "models",
+    "data",
     "env",
     "targets",
     "target",

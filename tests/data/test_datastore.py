@@ -38,10 +38,12 @@ def files(folder) -> list[str]:
 
 def test_looking_makes_nothing(home, store) -> None:
     assert (store.name, store.datastore_type) == ("workspaceblobstore", "Local")
-    assert list(Workspace.local().datastores) == ["workspaceblobstore"]
+    assert list(Workspace.local().datastores) == ["workspaceblobstore", "workspacefilestore"]
     assert Datastore.get(Workspace.local(), "workspaceblobstore").folder == store.folder
     assert not (home / ".rechain").exists()
-    with pytest.raises(UserErrorException, match="no datastore 'nope'; it has workspaceblobstore"):
+    with pytest.raises(
+        UserErrorException, match="no datastore 'nope'; it has workspaceblobstore, w"
+    ):
         Datastore.get(Workspace.local(), "nope")
 
 
@@ -93,8 +95,8 @@ def test_bad_uploads(store, mnist, home) -> None:
         with pytest.raises(UserErrorException, match="leads out of the datastore"):
             store.upload(mnist, path)
     assert not (home / ".rechain").exists()
-    with pytest.raises(NotBuiltError, match="folders on this machine"):
-        Datastore.register_azure_blob_container(Workspace.local(), "x")
+    with pytest.raises(NotBuiltError, match="Use register"):
+        Datastore.register_azure_data_lake(Workspace.local(), "x")
 
 
 def test_a_full_disk_leaves_no_half_file(store, mnist, small_disk) -> None:
@@ -134,7 +136,7 @@ def test_a_dataset_is_made_of_files(store, mnist, home) -> None:
     with pytest.raises(UserErrorException, match="no such files"):
         Dataset.File.from_files((store, "nope"))
     with pytest.raises(NotBuiltError, match="Upload them"):
-        Dataset.File.from_files("https://example.invalid/x")
+        Dataset.File.from_files("/data/x")
     with pytest.raises(UserErrorException, match="must be a DataPath"):
         Dataset.File.from_files(3)
 

@@ -276,8 +276,9 @@ def test_what_cannot_run_yet_says_so(code, home) -> None:
     store: Datastore = Workspace.local().get_default_datastore()
     built_from = Environment.from_dockerfile("e", "FROM x")
     for words, parameters in {
-        r"\(download\) is not built yet": {"arguments": [store.path("x").as_download()]},
-        "the data 'o'": {"arguments": [OutputFileDatasetConfig("o")]},
+        "register_on_complete": {
+            "arguments": [OutputFileDatasetConfig("o", (store, "o")).register_on_complete("x")]
+        },
         "communicator is 'nccl'": {"distributed_job_config": PyTorchConfiguration()},
         "built from a Dockerfile": {
             "environment": built_from,

@@ -83,6 +83,8 @@ def test_a_user_managed_job(code: Path) -> None:
         "variables": {"A": "1"},
         "inherited": {"LANG": "C", "TZ": "UTC"},
         "secrets": ["B", "MY_TOKEN"],
+        "inputs": [],
+        "outputs": [],
         "distribution": {"nodes": 1, "processes_per_node": 1, "communicator": "None"},
         "limits": {"seconds": 60, "grace_seconds": 10, "stall_seconds": None},
         "target": "local",

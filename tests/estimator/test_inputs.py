@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,18 +142,131 @@ def test_arguments_changed_in_the_run_configuration_still_find_their_data(code, 
     ]
 
 
-def test_what_would_have_to_be_copied_is_not_built_yet(code, store) -> None:
-    part = store.path("mnist", "part")
+def test_what_is_no_argument_is_refused(code, store) -> None:
     several = Dataset.File.from_files([(store, "mnist/a.txt"), (store, "mnist")])
-    for data in (
-        part.as_download(),
-        part.as_upload("out"),
-        OutputFileDatasetConfig("o"),
-        DatasetConsumptionConfig("pics", several, "mount"),
-        DatasetConsumptionConfig("pics", several),
+    for data, words in (
+        (several, "say how the run gets at it"),
+        (OutputFileDatasetConfig("o"), "give a datastore"),
+        (DatasetConsumptionConfig("pics", 3, "mount"), "must be a dataset of files"),
     ):
-        estimator = chainer(code, script_params={"--a": data})
-        with pytest.raises(NotBuiltError, match=r"is not built yet: .* as_mount"):
-            compiled(estimator)
-    with pytest.raises(UserErrorException, match="say how the run gets at it"):
-        compiled(chainer(code, script_params={"--a": several}))
+        with pytest.raises(UserErrorException, match=words):
+            compiled(chainer(code, script_params={"--a": data}))
+    registered = OutputFileDatasetConfig("o", (store, "o")).register_on_complete("x")
+    with pytest.raises(NotBuiltError, match="after the run"):
+        compiled(chainer(code, script_params={"--a": registered}))
+
+
+SCRIPT = """
+import json, os, sys
+from azureml.core import Run
+run = Run.get_context()
+said = {"argv": sys.argv[1:], "env": {n: os.environ[n] for n in os.environ if "DATA" in n or n in
+    ("pics", "out", "few", "id")}, "inputs": {k: str(v) for k, v in run.input_datasets.items()}}
+print(json.dumps(said))
+for name, value in said["env"].items():
+    if os.path.isdir(value):
+        print(name, sorted(os.path.relpath(os.path.join(d, f), value)
+            for d, _, fs in os.walk(value) for f in fs))
+for place in sys.argv[1:]:
+    if os.path.isdir(place) and ("write" in place or "sent" in place or "made" in place):
+        open(os.path.join(place, "model.npz"), "w").write("weights")
+"""
+
+
+def ran(code: str, **parameters):
+    run = Experiment(Workspace.local(), "x").submit(chainer(code, **parameters))
+    run.wait_for_completion(raise_on_error=False)
+    return run
+
+
+def test_all_that_data_can_be_reaches_the_script(code, source, store, home) -> None:
+    (source / "train.py").write_text(SCRIPT)
+    (home / "mnist" / "sub").mkdir()
+    (home / "mnist" / "sub" / "b.txt").write_text("more")
+    store.upload(home / "mnist", "mnist", show_progress=False)
+    whole = Dataset.File.from_files((store, "mnist"))
+    few = Dataset.File.from_files([(store, "mnist/*.txt"), (store, "mnist/sub")])
+    one = Dataset.File.from_files((store, "mnist/a.txt"))
+    run = ran(
+        code,
+        script_params={
+            "--a": store.path("mnist", "part").as_download("got/mnist"),
+            "--b": whole.as_named_input("pics").as_mount("shown"),
+            "--c": few.as_named_input("few").as_mount(),
+            "--d": one.as_named_input("one").as_download(),
+            "--e": whole.as_named_input("id"),
+            "--f": store.path("left", "left").as_upload("write"),
+            "--g": OutputFileDatasetConfig("out", (store, "made/{run-id}")),
+            "--h": OutputFileDatasetConfig("sent", (store, "sent/{output-name}")).as_upload(),
+        },
+    )
+    assert run.status == "Completed", run.cause
+    lines = Path(run.folder, "attempts/1/0.out").read_text().splitlines()
+    said = json.loads(lines[0])
+    argv = dict(zip(said["argv"][::2], said["argv"][1::2], strict=True))
+    work = run.folder + "/work"
+    assert argv["--a"] == said["env"]["AZUREML_DATAREFERENCE_part"] == work + "/got/mnist"
+    assert argv["--b"] == said["env"]["pics"] == work + "/shown"
+    assert os.readlink(argv["--b"]) == os.path.join(store.folder, "mnist")
+    assert argv["--c"] == said["env"]["few"]
+    assert f"few {['a.txt', 'sub/b.txt']}" in lines
+    assert f"AZUREML_DATAREFERENCE_part {['a.txt', 'sub/b.txt']}" in lines
+    assert Path(argv["--d"]).read_text() == "digits"
+    assert not os.path.islink(argv["--d"])
+    assert len(argv["--e"]) == 36
+    assert said["inputs"]["pics"] == argv["--b"]
+    assert said["env"]["AZUREML_DATASET_ENVIRONMENT_VARS"].startswith("pics:mount,few:mount")
+    made = Path(store.folder)
+    for path in ("left/model.npz", f"made/{run.id}/model.npz", "sent/sent/model.npz"):
+        assert (made / path).read_text() == "weights"
+    record = json.loads(Path(run.folder, "inputs.json").read_text())
+    kept = {entry["name"]: entry for entry in record["inputs"]}
+    assert (kept["part"]["count"], kept["part"]["bytes"]) == (2, 10)
+    # A copy or not, the contents are the same, and the record says so.
+    assert kept["part"]["digest"] == kept["pics"]["digest"] != kept["one"]["digest"]
+
+
+def test_a_missing_input_ends_the_run_with_one_line(code, store) -> None:
+    run = ran(code, script_params={"-d": store.path("nope").as_mount()})
+    assert run._state().end["cause"] == "input"
+    assert run._state().end["message"].startswith("the datastore workspaceblobstore has no 'nope'")
+    assert not Path(run.folder, "attempts/1/0.out").exists()
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "./../.."])
+def test_a_place_out_of_the_run_is_refused(code, store, path) -> None:
+    run = ran(code, script_params={"-d": store.path("mnist").as_download(path)})
+    assert run._state().end["cause"] == "input"
+    assert "below the run's folder" in run._state().end["message"]
+
+
+def test_a_link_that_leads_out_of_a_datastore_is_refused(code, store, home) -> None:
+    (home / "secret").mkdir()
+    os.symlink(home / "secret", os.path.join(store.folder, "mnist", "link"))
+    with pytest.raises(UserErrorException, match="leads out of the datastore"):
+        compiled(chainer(code, script_params={"-d": store.path("mnist/link").as_mount()}))
+
+
+def test_an_output_that_cannot_be_sent_is_a_cause(code, source, store, home) -> None:
+    (source / "train.py").write_text(
+        "import sys\nopen(sys.argv[2] + '/x', 'w')\n"
+        "import shutil\nshutil.rmtree(sys.argv[3])\nopen(sys.argv[3], 'w')\n"
+    )
+    place = os.path.join(store.folder, "sent")
+    sent = OutputFileDatasetConfig("o", (store, "sent/o")).as_upload()
+    os.makedirs(place)
+    run = ran(code, script_params={"-d": [sent, place]})
+    assert run._state().end["cause"] == "output"
+    assert "cannot be copied" in run._state().end["message"]
+
+
+def test_a_replay_tells_that_an_input_changed(code, source, store, home) -> None:
+    (source / "train.py").write_text("print(open(__import__('sys').argv[1] + '/a.txt').read())")
+    first = ran(code, script_params={"": store.path("mnist", "pics").as_mount()})
+    (home / "mnist" / "a.txt").write_text("others")
+    store.upload(home / "mnist", "mnist", overwrite=True, show_progress=False)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("rechain"), "replay", first.id, "--verify"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "the input pics changed" in done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def test_with_a_python_of_the_users(submit: Submitter, use_docker: bool) -> None
 @pytest.mark.fast
 def test_with_data_and_a_changed_run_configuration(submit: Submitter, home: Path) -> None:
     store = Workspace.local().get_default_datastore()
+    for name in ("mnist", "more"):
+        os.makedirs(store.path(name).local_path)
     estimator = submit.estimator(
         SCRIPT,
         script_params={"--data": store.path("mnist", "mnist").as_mount()},

@@ -327,6 +327,8 @@ def test_script_params_at_submit_replace_those_of_their_name(submit) -> None:
 
 def test_data_at_submit(submit) -> None:
     store = submit.experiment.workspace.get_default_datastore()
+    for name in ("old", "other", "there"):
+        os.makedirs(store.path(name).local_path)
     estimator = submit.estimator(
         "import os, sys\n"
         "names = 'old', 'new', 'workspaceblobstore'\n"

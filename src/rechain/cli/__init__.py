@@ -19,7 +19,7 @@ __all__ = ["main"]
 # In the order a person meets them.
 _VERBS = (
     "run", "runs", "show", "logs", "metrics", "files", "cancel", "rm", "replay", "diff", "export",
-    "import", "models", "env", "targets", "target", "doctor", "reindex",
+    "import", "models", "data", "env", "targets", "target", "doctor", "reindex",
 )  # fmt: skip
 
 

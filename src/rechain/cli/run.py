@@ -59,6 +59,23 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     return found
 
 
+def _references(inputs: tuple[str, ...]) -> list[Any] | None:
+    if not inputs:
+        return None
+    from rechain.data import Datastore
+    from rechain.data.names import checked
+
+    found = []
+    for text in inputs:
+        name, mark, place = text.partition("=")
+        if not mark:
+            raise click.BadParameter(f"--input {text!r} is not NAME=STORE[/PATH]")
+        store, _, path = place.partition("/")
+        reference = Datastore(workspace(), store).path(path or None, checked("input", name))
+        found.append(reference.as_mount())
+    return found
+
+
 @click.command(
     "run",
     context_settings={"allow_interspersed_args": False},
@@ -118,6 +135,13 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     metavar="RUN|PATH",
     help="Go on from a run's newest snapshot, or from a snapshot file or folder.",
 )
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=STORE[/PATH]",
+    help="Data of a datastore; '$AZUREML_DATAREFERENCE_NAME' says where it is.",
+)
 @click.option("--target", metavar="NAME", help="Compute target. [default: local]")
 @click.option("--vm-size", metavar="SIZE", help="Make nodes of this size for the run alone.")
 @click.option(
@@ -162,6 +186,7 @@ def command(
     mpi: str | None,
     gpu: str | None,
     resume: str | None,
+    inputs: tuple[str, ...],
     target: str | None,
     vm_size: str | None,
     vm_priority: str | None,
@@ -213,6 +238,7 @@ def command(
         use_gpu=gpu is not None,
         use_docker=False,
         resume_from=resume,
+        inputs=_references(inputs),
         max_run_duration_seconds=time_limit,
     )
     name = experiment or _experiment_name(folder)

@@ -48,6 +48,8 @@ def command(run: str, as_json: bool) -> None:
         from rechain.workspace.resuming import in_words
 
         rows.append(("resumed", in_words(job["resumed"])))
+    rows += [("input", text) for text in _data(found, "inputs")]
+    rows += [("output", text) for text in _data(found, "outputs")]
     rows.append(("environment", _environment(found)))
     rows += [("ranks", text) for text in _ranks(found)]
     rows += [("nodes", text) for text in nodes_in_words(found)]
@@ -98,6 +100,34 @@ def _lock(run: Run) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return lock
+
+
+def _data(run: Run, key: str) -> list[str]:
+    """Return a line for each input or output: its name, and what it is."""
+    from rechain.record import jsonl
+
+    try:
+        known = jsonl.read(run._paths.inputs)[key]
+    except (OSError, ValueError, KeyError):
+        known = run._job.get(key) or []
+    return [f"{one['name']}: {_one_of_data(one)}" for one in known]
+
+
+def _one_of_data(one: dict[str, Any]) -> str:
+    if "store" in one:
+        place = f"{one['store']['name']}/{one['path']}"
+        return f"{place}, {'copied after the script' if one.get('sent') else one['mode']}"
+    names = [
+        f"{source.get('datastore') or source['store']['name']}/{source['path']}"
+        for source in one["sources"]
+    ]
+    text = f"{' '.join(names[:3])}{' ...' if len(names) > 3 else ''}, {one['mode']}"
+    if "count" not in one:
+        return f"{text} (not read)"
+    version = one["digest"] or one["version"]
+    kind = "sha256" if one["digest"] else "version"
+    files = f"{one['count']} file{'' if one['count'] == 1 else 's'}"
+    return f"{text}, {files}, {one['bytes'] / 1e6:.1f} MB, {kind} {version[:12]}"
 
 
 def _environment(run: Run) -> str:

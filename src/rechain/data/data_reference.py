@@ -124,9 +124,11 @@ class DataReference:
         return f"AZUREML_DATAREFERENCE_{self.data_reference_name}"
 
     @property
-    def local_path(self) -> str:
-        """Where it lies on this machine, absolute."""
-        return self.datastore.local_path(self.path_on_datastore)
+    def local_path(self) -> str | None:
+        """Where it lies on this machine, absolute; None if it lies elsewhere."""
+        if not self.datastore.folder:
+            return None
+        return str(self.datastore.local_path(self.path_on_datastore))
 
     def __str__(self) -> str:
         return f"${self.variable}"

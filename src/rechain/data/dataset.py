@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from rechain.data import names
 from rechain.data.data_path import DataPath
-from rechain.data.datastore import Datastore, copy_all
+from rechain.data.datastore import Datastore
+from rechain.data.paths import inside
 from rechain.exceptions import NotBuiltError, UserErrorException
 from rechain.planned import planned, unbuilt
 from rechain.runconfig.registered import Registry
@@ -17,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
     from typing import Any
 
     from rechain.runconfig.data import Data
@@ -153,16 +153,16 @@ class FileDataset:
 
     @property
     def data_changed_time(self) -> datetime | None:
-        """When the newest of its files was changed, in UTC; None without files."""
+        """When the newest of its files on this machine was changed, in UTC; None without any."""
         from datetime import datetime, timezone
 
-        times = [os.stat(path).st_mtime for path, _ in self._files()]
+        times = [os.stat(path).st_mtime for _, path, _ in self._files() if isinstance(path, str)]
         return datetime.fromtimestamp(max(times), timezone.utc) if times else None
 
     @property
     def local_path(self) -> str | None:
         """Where it lies on this machine, if it is one folder or file; else None."""
-        if len(self._sources) != 1:
+        if len(self._sources) != 1 or not self._sources[0][0].folder:
             return None
         store, path = self._sources[0]
         place = store.local_path(path)
@@ -170,7 +170,7 @@ class FileDataset:
 
     def to_path(self) -> list[str]:
         """Return its files, each as `/` and its path below the folder they have in common."""
-        return [f"/{relative}" for _, relative in self._files()]
+        return [f"/{relative}" for *_, relative in self._files()]
 
     def download(
         self,
@@ -194,12 +194,13 @@ class FileDataset:
         import tempfile
 
         target = tempfile.mkdtemp() if target_path is None else os.fspath(target_path)
-        pairs = list(self._files())
-        copies = [os.path.abspath(os.path.join(target, relative)) for _, relative in pairs]
+        files = list(self._files())
+        copies = [os.path.abspath(os.path.join(target, relative)) for *_, relative in files]
         for path in () if overwrite else copies:
             if os.path.lexists(path):
                 raise UserErrorException(f"{path} is there already; overwrite=True replaces it.")
-        copy_all(pairs, target, True)
+        for store in {id(store): store for store, *_ in files}.values():
+            store._get([file[1:] for file in files if file[0] is store], target, True)
         return copies
 
     def register(
@@ -246,14 +247,17 @@ class FileDataset:
         sources = [f"{store.name}/{path}" for store, path in self._sources]
         return f"FileDataset({', '.join(sources)})"
 
-    def _files(self) -> Iterator[tuple[str, str]]:
-        """Yield each file's path, and its path below the folder the files have in common."""
-        found = sorted(
-            {path for store, pattern in self._sources for path in _match(store, pattern)}
-        )
-        if found:
-            root = os.path.commonpath([os.path.dirname(path) for path in found])
-            yield from ((path, os.path.relpath(path, root)) for path in found)
+    def _files(self) -> Iterator[tuple[Datastore, Any, str]]:
+        """Yield each file's datastore, its place, and its path below what they have in common."""
+        found: dict[tuple[str, str], tuple[Datastore, Any, str]] = {}
+        for store, pattern in self._sources:
+            for place, name in store.files(pattern):
+                found.setdefault((store.url, name), (store, place, name))
+        files = [found[key] for key in sorted(found)]
+        if files:
+            root = os.path.commonpath([f"/{os.path.dirname(name)}" for *_, name in files])
+            for store, place, name in files:
+                yield store, place, os.path.relpath(f"/{name}", root)
 
 
 class FileDatasetFactory:
@@ -269,15 +273,15 @@ class FileDatasetFactory:
         """Return a dataset of files.
 
         Args:
-            path: a `DataPath`, a datastore and a path in it (`(datastore, "train/*.npz")`), or a
-                list of these. A folder means all that is in it.
+            path: a `DataPath`, a datastore and a path in it (`(datastore, "train/*.npz")`), an
+                address of the web, or a list of these. A folder means all that is in it.
             validate: whether there must be files.
             partition_format: not built yet.
             is_file: accepted for v1's sake.
 
         Raises:
             UserErrorException: it is something else, or there are no such files.
-            NotBuiltError: it is an address.
+            NotBuiltError: it is a path of this machine.
         """
         if partition_format is not None:
             raise NotBuiltError("partition_format is not built yet. Leave it out.")
@@ -398,19 +402,27 @@ class Dataset:
 
 
 def _registered(workspace: Any, document: dict[str, Any]) -> FileDataset:
-    made = FileDataset([(Datastore(workspace, name), path) for name, path in document["sources"]])
+    made = FileDataset([_kept(workspace, *source) for source in document["sources"]])
     made.id, made.name = document["id"], document["name"]
     made.version = int(document["version"])
     made.description, made.tags = document["description"], copy.copy(document["tags"])
     return made
 
 
+def _kept(workspace: Any, name: str, path: str) -> tuple[Datastore, str]:
+    if "://" in name:
+        return Datastore.of_the_web(f"{name}/{path}")
+    return Datastore(workspace, name), path
+
+
 def _source(path: Any) -> tuple[Datastore, str]:
     if isinstance(path, DataPath):
         return path._datastore, path.path_on_datastore or ""
     if isinstance(path, tuple) and len(path) == 2 and isinstance(path[0], Datastore):
-        path[0].local_path(os.fspath(path[1]))
+        inside(path[0].name, os.fspath(path[1]))
         return path[0], os.fspath(path[1])
+    if isinstance(path, str) and path.startswith(("http://", "https://")):
+        return Datastore.of_the_web(path)
     if isinstance(path, str):
         raise NotBuiltError(
             f"path is {path!r}; files that are not in a datastore are not built yet. Upload them: "
@@ -420,16 +432,3 @@ def _source(path: Any) -> tuple[Datastore, str]:
         f"path is {path!r}, a {type(path).__name__}; it must be a DataPath, or a datastore and a "
         'path in it: (datastore, "train").'
     )
-
-
-def _match(store: Datastore, pattern: str) -> Iterator[str]:
-    from pathlib import Path
-
-    whole = Path(store.local_path(pattern))
-    chosen: list[Path] = [whole]
-    if not whole.exists():
-        relative = whole.relative_to(store.folder).as_posix()
-        chosen = list(Path(store.folder).glob(relative))
-    for path in chosen:
-        inside = path.rglob("*") if path.is_dir() else iter([path])
-        yield from (str(file) for file in inside if file.is_file())

@@ -1,38 +1,34 @@
-"""Datastores: folders of a workspace, by name."""
+"""Datastores: folders and storage elsewhere, by name."""
 
 from __future__ import annotations
 
 import os
-import shutil
 
 from rechain.data.data_reference import DataReference
+from rechain.data.paths import below, inside, match, root_of
+from rechain.data.registering import DEFAULT, OWN, Registering
+from rechain.data.transfer import copy_all
 from rechain.exceptions import UserErrorException
-from rechain.planned import unbuilt
+from rechain.record import jsonl
 from rechain.record.paths import WorkspacePaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from typing import Any
+
+    from rechain.data.storage import Entry, Storage
 
     Path = str | os.PathLike[str]
 
-__all__ = ["DEFAULT", "Datastore", "copy_all"]
-
-DEFAULT = "workspaceblobstore"  # v1's name of every workspace's first datastore
+__all__ = ["DEFAULT", "Datastore"]
 
 
-@unbuilt(
-    "Datastores are folders on this machine: use Workspace.get_default_datastore(), and upload "
-    "the files.",
-    "register_azure_blob_container", "register_azure_data_lake", "register_azure_data_lake_gen2",
-    "register_azure_file_share", "register_azure_my_sql", "register_azure_postgre_sql",
-    "register_azure_sql_database", "register_dbfs", "register_hdfs",
-)  # fmt: skip
-class Datastore:
-    """A datastore of a workspace: a folder on this machine.
+class Datastore(Registering):
+    """A datastore of a workspace: a folder on this machine, or storage elsewhere.
 
-    Every workspace has `workspaceblobstore`; its folder is made with the first file.
+    Every workspace has `workspaceblobstore` and `workspacefilestore`; the folder of each is made
+    with its first file. `register` adds others.
 
     Args:
         workspace: the workspace.
@@ -41,21 +37,66 @@ class Datastore:
     Attributes:
         name: its name.
         workspace: its workspace.
-        folder: its folder, absolute.
+        folder: its folder, absolute; empty if it is storage elsewhere.
 
     Raises:
-        UserErrorException: there is no such datastore.
+        UserErrorException: there is no such datastore, or its description cannot be read.
     """
 
     def __init__(self, workspace: Any, name: str | None = None) -> None:
         self.workspace = workspace
         self.name = DEFAULT if name is None else name
-        self.folder = os.path.join(WorkspacePaths(workspace.path).datastores, str(self.name))
+        paths = WorkspacePaths(workspace.path)
+        self._file = paths.datastore(str(self.name))
+        folder = os.path.join(paths.datastores, str(self.name))
+        self._document: dict[str, Any] = {"name": self.name, "type": "Local", "url": folder}
+        self._storage: Storage | None = None
         if self.name not in Datastore._names(workspace):
             raise UserErrorException(
                 f"the workspace has no datastore {name!r}; it has "
                 f"{', '.join(Datastore._names(workspace))}."
             )
+        if os.path.isfile(self._file):
+            try:
+                self._document = jsonl.read(self._file)["datastore"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise UserErrorException(
+                    f"the datastore {name!r} cannot be read: {self._file}: {error}", error
+                ) from error
+        remote = "://" in self._document["url"]
+        self.folder: str = "" if remote else self._document["url"]
+
+    @classmethod
+    def _named(cls, workspace: Any, name: str) -> Datastore:
+        return cls(workspace, name)
+
+    @classmethod
+    def _at(cls, document: dict[str, Any]) -> Datastore:
+        """Return the datastore of a description, of no workspace."""
+        made = object.__new__(cls)
+        made.workspace = None
+        made.name = document["name"]
+        made._document = document
+        made._storage = None
+        made.folder = "" if "://" in document["url"] else document["url"]
+        return made
+
+    @classmethod
+    def of_the_web(cls, address: str) -> tuple[Datastore, str]:
+        """Return the web server of an address as a datastore, and the path on it.
+
+        Raises:
+            UserErrorException: the address holds a secret.
+        """
+        from urllib.parse import unquote, urlsplit
+
+        from rechain.data.storage import kind_of
+
+        parts = urlsplit(address)
+        url = f"{parts.scheme}://{parts.netloc}"
+        kind_of(f"{url}?" if parts.query else url)
+        document = {"name": url, "type": "HTTP", "url": url, "options": {}, "anonymous": True}
+        return cls._at(document), unquote(parts.path).lstrip("/")
 
     @staticmethod
     def get(workspace: Any, datastore_name: str) -> Datastore:
@@ -76,12 +117,25 @@ class Datastore:
         self.workspace.set_default_datastore(self.name)
 
     def unregister(self) -> None:
-        """Refuse: a datastore is a folder, with the data in it.
+        """Forget its name, and its secrets in the keyring; its files stay.
 
         Raises:
-            UserErrorException: always.
+            UserErrorException: it is a folder of the workspace, with the data in it.
         """
-        raise UserErrorException(f"delete the folder {self.folder} yourself, if that is meant.")
+        if not os.path.isfile(self._file):
+            raise UserErrorException(
+                f"delete the folder {self.folder} yourself, if that is meant."
+            )
+        os.unlink(self._file)
+        if self.workspace._settings.get("default_datastore") == self.name:
+            self.workspace.set_default_datastore(DEFAULT)
+        if not self.folder:
+            from rechain.data import credentials
+            from rechain.data.storage import kind_of
+
+            kind = kind_of(self._document["url"])
+            assert kind is not None
+            credentials.forget(self._document["url"].rstrip("/"), kind.secrets)
 
     @staticmethod
     def _names(workspace: Any) -> list[str]:
@@ -89,12 +143,27 @@ class Datastore:
             found = os.listdir(WorkspacePaths(workspace.path).datastores)
         except FileNotFoundError:
             found = []
-        return sorted({DEFAULT, *(name for name in found if not name.startswith("."))})
+        names = {name.removesuffix(".json") for name in found if not name.startswith(".")}
+        return sorted({*OWN, *names})
 
     @property
     def datastore_type(self) -> str:
-        """What kind of storage it is."""
-        return "Local"
+        """What kind of storage it is: `Local`, `AzureBlob`, `S3`, `GCS`, `SFTP`, `HTTP`."""
+        return str(self._document["type"])
+
+    @property
+    def url(self) -> str:
+        """Where it is: a folder, or an address."""
+        return str(self._document["url"])
+
+    @property
+    def storage(self) -> Storage:
+        """What reads and writes it, if it is elsewhere."""
+        if self._storage is None:
+            from rechain.data.storage import Storage
+
+            self._storage = Storage(self._document)
+        return self._storage
 
     def path(
         self, path: str | None = None, data_reference_name: str | None = None
@@ -140,7 +209,7 @@ class Datastore:
         root = os.fspath(src_dir)
         if not os.path.isdir(root):
             raise UserErrorException(f"src_dir is {root!r}, which is not a folder.")
-        files = [(path, os.path.relpath(path, root)) for path in _files(root)]
+        files = [(path, os.path.relpath(path, root)) for path in below(root)]
         return self._copy(files, target_path, overwrite, show_progress)
 
     def upload_files(
@@ -206,13 +275,54 @@ class Datastore:
         Raises:
             UserErrorException: they cannot be copied.
         """
-        files = ((path, os.path.relpath(path, self.folder)) for path in _files(self.folder))
-        chosen = [(path, name) for path, name in files if name.startswith(prefix or "")]
         target = os.fspath(target_path)
-        count = copy_all(chosen, target, overwrite)
+        chosen = [pair for pair in self.files("") if pair[1].startswith(prefix or "")]
+        count = self._get(chosen, target, overwrite, show_progress)
         if show_progress:
             print(f"Downloaded {count} of {len(chosen)} files from {self.name} to {target}")
         return count
+
+    def files(self, pattern: str) -> list[tuple[str | Entry, str]]:
+        """Return the files below a path, or that a pattern means.
+
+        Returns:
+            For each its path on this machine (or what its store calls it), and its path in the
+            datastore.
+
+        Raises:
+            UserErrorException: they cannot be read, or one lies outside of the datastore.
+        """
+        if not self.folder:
+            path = inside(self.name, pattern)
+            entries, alone = self.storage.listing(path)
+            root = os.path.dirname(path) if alone else root_of(path)
+            return [(entry, os.path.join(root, entry.path)) for entry in entries]
+        top = os.path.realpath(self.folder)
+        found: list[tuple[str | Entry, str]] = []
+        for path in match(self.folder, self.local_path(pattern)):
+            real = os.path.realpath(path)
+            if not real.startswith(top + os.sep):
+                raise UserErrorException(
+                    f"{path} leads to {real}, out of the datastore {self.name}; register the "
+                    "folder that has it."
+                )
+            found.append((path, os.path.relpath(path, self.folder)))
+        return found
+
+    def _get(
+        self,
+        files: list[tuple[str | Entry, str]],
+        target: str,
+        overwrite: bool,
+        show_progress: bool = False,
+    ) -> int:
+        """Copy files, as `files` returns them, below a folder."""
+        if self.folder:
+            return copy_all([(str(place), name) for place, name in files], target, overwrite)
+        from rechain.data.transfer import download, show
+
+        say = (show,) if show_progress else ()
+        return download(self.storage, files, target, overwrite, *say)  # type: ignore[arg-type]
 
     def local_path(self, path: str | None) -> str:
         """Return the path on this machine of a path in the datastore.
@@ -220,15 +330,18 @@ class Datastore:
         Raises:
             UserErrorException: it leads out of the datastore.
         """
-        inside = os.path.normpath((path or "").lstrip("/") or ".")
-        if inside == os.pardir or inside.startswith(os.pardir + os.sep) or "\0" in inside:
+        if not self.folder:
+            raise UserErrorException(f"the datastore {self.name} is not on this machine.")
+        place = os.path.normpath(os.path.join(self.folder, inside(self.name, path)))
+        top, real = os.path.realpath(self.folder), os.path.realpath(place)
+        if real != top and not real.startswith(top.rstrip(os.sep) + os.sep):
             raise UserErrorException(
-                f"the path {path!r} leads out of the datastore {self.name!r}."
+                f"the path {path!r} leads out of the datastore {self.name!r}, to {real}."
             )
-        return os.path.normpath(os.path.join(self.folder, inside))
+        return place
 
     def __repr__(self) -> str:
-        return f"Datastore(name={self.name!r}, folder={self.folder!r})"
+        return f"Datastore(name={self.name!r}, url={self.url!r})"
 
     def __deepcopy__(self, memo: object) -> Datastore:
         return self  # a handle, as the workspace is
@@ -240,53 +353,20 @@ class Datastore:
         overwrite: bool,
         show_progress: bool,
     ) -> DataReference:
-        target = self.local_path(target_path)
-        self.workspace._make()
-        count = copy_all(files, target, overwrite)
+        if self.folder:
+            target = self.local_path(target_path)
+            if self.workspace is not None:
+                self.workspace._make()
+            count = copy_all(files, target, overwrite)
+        else:
+            from rechain.data.transfer import send, show
+
+            target = inside(self.name, target_path)
+            there = set() if overwrite else {name for _, name in self.files(target)}
+            pairs = [(path, os.path.normpath(os.path.join(target, name))) for path, name in files]
+            pairs = [pair for pair in pairs if pair[1] not in there]
+            send(self.storage, pairs, *((show,) if show_progress else ()))
+            count = len(pairs)
         if show_progress:
             print(f"Uploaded {count} of {len(files)} files to {self.name}")
         return DataReference(self, path_on_datastore=target_path or "")
-
-
-def _files(root: str) -> Iterator[str]:
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders.sort()
-        yield from (os.path.join(folder, name) for name in sorted(names))
-
-
-def copy_all(files: list[tuple[str, str]], target: str, overwrite: bool) -> int:
-    """Copy files below a folder; each is there whole or not at all.
-
-    Args:
-        files: their paths, and their paths below the folder.
-        target: the folder; it is made.
-        overwrite: whether files that are there already are replaced; else they are left.
-
-    Returns:
-        How many were copied.
-
-    Raises:
-        UserErrorException: one cannot be copied.
-    """
-    count = 0
-    try:
-        os.makedirs(target, exist_ok=True)
-        for source, relative in files:
-            whole = os.path.join(target, relative)
-            if os.path.lexists(whole) and not overwrite:
-                continue
-            os.makedirs(os.path.dirname(whole), exist_ok=True)
-            beside = f"{whole}.{os.urandom(4).hex()}~"
-            try:
-                shutil.copyfile(source, beside)
-                os.replace(beside, whole)
-            except OSError:
-                if os.path.lexists(beside):
-                    os.unlink(beside)
-                raise
-            count += 1
-    except OSError as error:
-        raise UserErrorException(
-            f"{error.filename} cannot be copied to {target}: {error.strerror}.", error
-        ) from error
-    return count

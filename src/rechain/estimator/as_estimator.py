@@ -182,7 +182,9 @@ def _data(arguments: list[Any], config: ScriptRunConfig, workspace: Any) -> dict
                 one.overwrite,
             )
             known.setdefault(str(reference), reference)
+    source = known.pop(f"$AZUREML_DATAREFERENCE_{run.source_directory_data_store}", None)
     return {
+        "source_directory_data_store": None if source is None else source.datastore,
         "script_params": {
             "": [known.get(item, item) if isinstance(item, str) else item for item in arguments]
         },

@@ -16,7 +16,7 @@ from rechain.job.variables import recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 __all__ = ["compile"]
@@ -48,6 +48,7 @@ def compile(
     pool: Mapping[str, Any] | None = None,
     slurm: Mapping[str, Any] | None = None,
     tags: Mapping[str, object] | None = None,
+    default_datastore: Callable[[], object] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Job:
     """Compile an estimator.
@@ -71,6 +72,7 @@ def compile(
         pool: the nodes to run on, as `pool_of` describes them.
         slurm: what it asks of a Slurm cluster, as `slurm.settings.request` describes it.
         tags: the run's first tags.
+        default_datastore: returns where outputs go that name no datastore.
         environ: the submitter's environment variables.
 
     Returns:
@@ -109,7 +111,9 @@ def compile(
     lock = lock or own.lock
     given = estimator._given
     refuse_unbuilt(given)
-    by_text, by_variable = inputs.places(inputs.find(given))
+    data = inputs.find(given)
+    by_text, by_variable = inputs.places(data)
+    read, written = inputs.requests(data, default_datastore, given["source_directory_data_store"])
     source = os.path.abspath(estimator.source_directory)
     script = _script(source, given["entry_script"])
     if arguments is None:
@@ -150,6 +154,8 @@ def compile(
         variables={**by_variable, **estimator._variables},
         inherited={name: text for name, text in found.items() if name not in set_by_user},
         secret_values=estimator._secrets,
+        inputs=read,
+        outputs=written,
         distribution=estimator._distribution,
         limits={
             "seconds": given["max_run_duration_seconds"],

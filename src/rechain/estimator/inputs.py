@@ -1,7 +1,7 @@
 """Data among an estimator's parameters: what it is called in v1's words, and where it lies.
 
-A mounted folder of a datastore on this machine is used where it is; copies before and after a run
-are not built yet.
+A mounted folder of a datastore on this machine is used where it is; all else gets its place when
+the run is prepared.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from rechain.exceptions import NotBuiltError, UserErrorException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from rechain.runconfig.run_configuration import RunConfiguration
 
-__all__ = ["RESUME", "as_data", "describe", "find", "places", "resumed", "text"]
+__all__ = [
+    "RESUME", "as_data", "describe", "find", "places", "requests", "resumed", "text",
+]  # fmt: skip
 
 RESUME = "--resume-from"
 
@@ -61,7 +63,7 @@ def find(given: Mapping[str, Any]) -> dict[str, Any]:
         value for key, several in given["script_params"].items() for value in (key, *several)
     ]
     values += given["inputs"] or ()
-    if given["source_directory_data_store"] is not None:
+    if given["source_directory_data_store"] is not None:  # found by a variable, never brought
         values.append(given["source_directory_data_store"])
     found = [as_data(value) for value in values]
     return {text(value): value for value in found if value is not None}
@@ -88,43 +90,133 @@ def describe(found: Mapping[str, Any], made: RunConfiguration) -> None:
 
 
 def places(found: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Say where data lies for a run.
+    """Say where data lies for a run, as far as that is known before it is prepared.
 
     Args:
         found: as `find` returns it.
 
     Returns:
         The place by the text that names it, and by the variable that tells the script.
-
-    Raises:
-        NotBuiltError: it would have to be copied.
-        UserErrorException: it is data, but not in a form that can be an argument.
     """
     by_text, by_variable = {}, {}
     for name, value in found.items():
-        by_text[name] = _place(value)
-        by_variable[getattr(value, "variable", None) or value.name] = by_text[name]
+        place = _place(value)
+        if place is not None:
+            by_text[name] = place
+            by_variable[_variable(value)] = place
     return by_text, by_variable
 
 
-def _place(value: Any) -> str:
+def _variable(value: Any) -> str:
+    return str(getattr(value, "variable", None) or value.name)
+
+
+def _place(value: Any) -> str | None:
+    from rechain.data import DataReference, DatasetConsumptionConfig
+
+    if not isinstance(value, (DataReference, DatasetConsumptionConfig)):
+        return None
+    if value.mode != "mount" or value.path_on_compute:
+        return None
+    place = value.local_path
+    return None if place is None else str(place)
+
+
+def requests(
+    found: Mapping[str, Any],
+    default: Callable[[], Any] | None = None,
+    source_store: Any = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the `inputs` and the `outputs` of a job, as docs/run-folder.md describes them.
+
+    Args:
+        found: as `find` returns it.
+        default: returns the datastore of outputs that name none.
+        source_store: the datastore of the source folder; it is none of the inputs.
+
+    Raises:
+        UserErrorException: something is data, but not in a form that a run can get.
+    """
+    read: list[dict[str, Any]] = []
+    written: list[dict[str, Any]] = []
+    if not found:
+        return read, written
+    apart = () if source_store is None else (text(as_data(source_store)),)
     from rechain.data import DataReference, DatasetConsumptionConfig, OutputFileDatasetConfig
 
-    if isinstance(value, DataReference):
-        name = value.data_reference_name
-    elif isinstance(value, (DatasetConsumptionConfig, OutputFileDatasetConfig)):
-        name = value.name
-    else:
-        raise UserErrorException(
-            f"{value!r} is no argument; say how the run gets at it: dataset.as_mount(), "
-            "datastore.path(...).as_mount()."
-        )
-    if value.mode == "mount" and not getattr(value, "path_on_compute", None):
-        place = getattr(value, "local_path", None)
-        if place is not None:
-            return str(place)
-    raise NotBuiltError(
-        f"the data {name!r} ({value.mode}) is not built yet: what a run can have is a folder or "
-        "file of a datastore as it lies. Use datastore.path(...).as_mount(), or as_mount() of a "
-        "dataset that is one folder or file."
+    for name, value in found.items():
+        if name in apart:
+            continue
+        if isinstance(value, DataReference):
+            common: dict[str, Any] = {
+                "name": value.data_reference_name, "kind": "reference", "mode": value.mode,
+                "variable": value.variable, "text": name,
+                "path_on_compute": value.path_on_compute, "overwrite": value.overwrite,
+            }  # fmt: skip
+            source = {"store": value.datastore._document, "path": value.path_on_datastore or ""}
+            if value.mode == "upload":
+                written.append({**common, **source, "globs": None})
+            else:
+                read.append({**common, "sources": [source], "dataset": None})
+        elif isinstance(value, DatasetConsumptionConfig):
+            read.append(
+                {
+                    "name": value.name, "kind": "dataset", "mode": value.mode,
+                    "variable": value.name, "text": name,
+                    "path_on_compute": value.path_on_compute, "overwrite": False,
+                    "sources": _sources(value), "dataset": _registered(value.dataset),
+                }
+            )  # fmt: skip
+        elif isinstance(value, OutputFileDatasetConfig):
+            written.append(_output(value, name, default))
+        else:
+            raise UserErrorException(
+                f"{value!r} is no argument; say how the run gets at it: dataset.as_mount(), "
+                "datastore.path(...).as_mount()."
+            )
+    return read, written
+
+
+def _sources(value: Any) -> list[dict[str, Any]]:
+    from rechain.data import FileDataset, OutputFileDatasetConfig
+
+    dataset = value.dataset
+    if isinstance(dataset, FileDataset):
+        return [{"store": store._document, "path": path} for store, path in dataset._sources]
+    if isinstance(dataset, OutputFileDatasetConfig) and dataset.destination is not None:
+        store, path = dataset.destination
+        if "{run-id}" not in path:
+            path = path.replace("{output-name}", dataset.name)
+            return [{"store": store._document, "path": path}]
+    raise UserErrorException(
+        f"the input {value.name!r} is of {dataset!r}; it must be a dataset of files, or an output "
+        "whose destination has no {run-id} in it."
     )
+
+
+def _registered(dataset: Any) -> dict[str, Any] | None:
+    if not getattr(dataset, "version", None):
+        return None
+    return {"id": dataset.id, "name": dataset.name, "version": dataset.version}
+
+
+def _output(value: Any, name: str, default: Any) -> dict[str, Any]:
+    destination = value.destination
+    if destination is None and default is not None:
+        destination = (default(), "dataset/{run-id}/{output-name}")
+    if destination is None:
+        raise UserErrorException(
+            f"the output {value.name!r} has no destination: give a datastore and a path in it."
+        )
+    if value._registration is not None:
+        raise NotBuiltError(
+            "register_on_complete is not built yet. Register the files after the run: "
+            "Dataset.File.from_files((datastore, path)).register(...)."
+        )
+    store, path = destination
+    overwrite, globs = value._upload or (False, None)
+    return {
+        "name": value.name, "kind": "dataset", "mode": value.mode, "variable": value.name,
+        "text": name, "path_on_compute": value.source, "overwrite": overwrite,
+        "store": store._document, "path": path, "globs": globs,
+    }  # fmt: skip

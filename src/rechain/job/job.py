@@ -26,6 +26,8 @@ _FIELDS: dict[str, Any] = {
     "variables": {},
     "inherited": {},
     "secrets": [],
+    "inputs": [],
+    "outputs": [],
     "distribution": {"nodes": 1, "processes_per_node": 1, "communicator": "None"},
     "limits": {"seconds": None, "grace_seconds": 10, "stall_seconds": None},
     "target": "local",

@@ -111,6 +111,14 @@ _ROWS = (
     ),
     Cause("input", "Failed", 125, False, "input", "An input of the run could not be read."),
     Cause(
+        "output",
+        "Failed",
+        125,
+        True,
+        "output",
+        "The script ended well; what it wrote is in the run's folder, and not in the datastore.",
+    ),
+    Cause(
         "supervisor_lost",
         "Failed",
         125,

@@ -54,6 +54,10 @@ class WorkspacePaths:
         """Return the path of a compute target's description."""
         return f"{self.compute}/{name}.json"
 
+    def datastore(self, name: str) -> str:
+        """Return the path of the description of a datastore that was registered."""
+        return f"{self.datastores}/{name}.json"
+
     def experiment_labels(self, name: str) -> str:
         """Return the path of what is said of an experiment: its tags, whether it is archived."""
         return f"{self.labels}/{name}.json"
@@ -80,6 +84,8 @@ class RunPaths:
         self.job = f"{root}/job.json"
         self.submission = f"{root}/submission.json"
         self.lock = f"{root}/lock.json"
+        self.data = f"{root}/data"
+        self.inputs = f"{root}/inputs.json"
         self.patch = f"{root}/git.patch"
         self.work = f"{root}/work"
         self.requests = f"{root}/requests"
@@ -127,6 +133,8 @@ class AttemptPaths:
         self.prepare_log = f"{root}/prepare.log"
         self.prepare_result = f"{root}/prepare.json"
         self.unpacked = f"{root}/unpacked.json"
+        self.fetch_result = f"{root}/fetch.json"
+        self.send_result = f"{root}/send.json"
         self.resume = f"{root}/resume.json"
         self.supervisor_log = f"{root}/supervisor.log"
         self.mpi_log = f"{root}/mpi.log"

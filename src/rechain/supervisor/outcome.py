@@ -6,6 +6,10 @@ import os
 
 from rechain.supervisor.linux import signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["Outcome", "oom_kills", "read_outcome", "tail"]
 
 _TAIL_BYTES = 65536
@@ -28,13 +32,13 @@ class Outcome:
 
     __slots__ = ("cause", "detail", "exit_code", "hint", "message", "rank", "signal", "tail")
 
-    def __init__(self, cause: str, message: str) -> None:
+    def __init__(self, cause: str, message: str, detail: str = "", hint: str = "") -> None:
         self.cause = cause
         self.message = message
         self.exit_code: int | None = None
         self.signal: int | None = None
-        self.detail = ""
-        self.hint = ""
+        self.detail = detail
+        self.hint = hint
         self.tail: list[str] = []
         self.rank: int | None = None
 
@@ -44,6 +48,12 @@ class Outcome:
         outcome = cls("completed", "exit 0")
         outcome.exit_code = 0
         return outcome
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the `end` event."""
+        names = ("cause", "message", "exit_code", "signal", "detail", "hint", "tail")
+        found = {name: getattr(self, name) for name in names}
+        return found if self.rank is None else {**found, "rank": self.rank}
 
 
 def oom_kills() -> int:

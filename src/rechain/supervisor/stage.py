@@ -72,6 +72,7 @@ class Stage:
         self._found: dict[str, Any] | None = None
         self._arguments: list[str] = job["command"][1:]
         self._gpus: list[dict[str, str]] | None = None  # None: nobody has looked
+        self._data: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.unpacked = ""
 
@@ -180,6 +181,53 @@ class Stage:
         if not self.ready:
             raise EnvironmentNotReady("it was built, and is not there any more")
 
+    @property
+    def has_data(self) -> bool:
+        """Whether the script has inputs or outputs."""
+        return bool(self._job.get("inputs") or self._job.get("outputs"))
+
+    def start_with_data(self, what: str) -> None:
+        """Become the process that brings inputs, or takes outputs; called in a fresh child.
+
+        Args:
+            what: `bring` or `take`.
+        """
+        result = self._attempt.fetch_result if what == "bring" else self._attempt.send_result
+        redirect("/dev/null", os.O_RDONLY, 0)
+        redirect(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
+        os.dup2(1, 2)
+        code = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.data.__main__"
+        argv = [sys.executable, "-I", "-c", code, what, self._run.root, result]
+        os.execve(argv[0], argv, self._prepare_environment | {"RECHAIN_CACHE": self._cache})
+
+    def read_inputs(self, status: int) -> None:
+        """Take over the places of inputs and outputs, if there are any.
+
+        Raises:
+            EnvironmentNotReady: an input cannot be had.
+        """
+        if not self.has_data:
+            return
+        try:
+            result = jsonl.read(self._attempt.fetch_result)
+            if result["ok"]:
+                known = jsonl.read(self._run.inputs)
+                self._data = known["inputs"] + known["outputs"]
+                return
+            said = (result["message"], result["hint"], result["detail"])
+        except (OSError, ValueError):
+            log = f"What it said is in {self._attempt.prepare_log}."
+            said = ("the process that fetches it died", log, f"wait status {status}")
+        raise EnvironmentNotReady(*said, cause="input")
+
+    def read_sent(self, status: int) -> str:
+        """Return why outputs could not be taken to their datastores; empty if they were."""
+        try:
+            result = jsonl.read(self._attempt.send_result)
+        except (OSError, ValueError):
+            return f"the process that sends it died (wait status {status})"
+        return "" if result["ok"] else str(result["message"])
+
     def write_lock(self) -> list[str]:
         """Record what the environment resolved to; return what to tell of it."""
         assert self._found is not None
@@ -266,7 +314,9 @@ class Stage:
         assert self._found is not None
         script = self._job["command"][0]
         runner = ["-m", "rechain_guest.notebook"] if script.lower().endswith(".ipynb") else []
-        return [self._found["python"], *runner, script, *self._arguments], self._environment()
+        places = {one["text"]: one["value"] for one in self._data}
+        arguments = [places.get(argument, argument) for argument in self._arguments]
+        return [self._found["python"], *runner, script, *arguments], self._environment()
 
     @property
     def mpi(self) -> dict[str, Any]:
@@ -304,6 +354,18 @@ class Stage:
             path = f"{_HOOKS}:{path}"
         environment["PYTHONPATH"] = path
         environment.setdefault("PYTHONUNBUFFERED", "1")
+        for one in self._data:
+            environment[one["variable"]] = one["value"]
+            if one["name"] == "CHAINER_DATASET_ROOT":
+                environment[one["name"]] = one["value"]
+        datasets = [one for one in self._data if one["kind"] == "dataset"]
+        if datasets:
+            environment["AZUREML_DATASET_ENVIRONMENT_VARS"] = ",".join(
+                f"{one['name']}:{one['mode']}" for one in datasets if "sources" in one
+            )
+            environment["AZUREML_DATASET_FILE_OUTPUTS"] = ";".join(
+                one["name"] for one in datasets if "sources" not in one
+            )
         # .../<workspace>/experiments/<experiment>/<run id>
         workspace = os.path.dirname(os.path.dirname(os.path.dirname(self._run.root)))
         environment.update(

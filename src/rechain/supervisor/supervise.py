@@ -27,17 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor"]
 
-# Kept back so that the end can be recorded when the job fills the disk.
-_RESERVE_BYTES = 16384
-
-# How long the other ranks get to end by themselves once one has failed, in seconds.
-_WIND_UP = 5.0
-
-# How often to look at a folder that other hosts write, in seconds.
-_LOOK = 1.0
-
-# How long the ranks get to write their stacks, in seconds.
-_STACKS = 0.5
+_RESERVE_BYTES = 16384  # so that the end can be recorded when the job fills the disk
+_WIND_UP = 5.0  # seconds for the other ranks to end by themselves once one has failed
+_LOOK = 1.0  # seconds between looks at a folder that other hosts write
+_STACKS = 0.5  # seconds for the ranks to write their stacks
 
 
 class Supervisor:
@@ -160,16 +153,31 @@ class Supervisor:
                 if not self._run_child(stage.start_unpacking):
                     return self._stopped(None)
                 self.journal.write("note", text=stage.use_unpacked())
+            if stage.has_data and not self._run_child(lambda: stage.start_with_data("bring")):
+                return self._stopped(None)
+            stage.read_inputs(self._status or 0)
         except EnvironmentNotReady as error:
-            outcome = Outcome(error.cause, error.message)
-            outcome.detail = error.detail
-            outcome.hint = error.hint
-            return outcome
+            return Outcome(error.cause, error.message, error.detail, error.hint)
         if self.attempt.number > 1:
             if not self._run_child(stage.start_resuming):
                 return self._stopped(None)
             stage.say_how_it_goes_on(self.journal)
-        return self._run_script(stage)
+        outcome = self._run_script(stage)
+        if self.job.get("outputs") and not self.stopping:
+            return self._send_outputs(stage, outcome)
+        return outcome
+
+    def _send_outputs(self, stage: Stage, outcome: Outcome) -> Outcome:
+        """Take outputs to their datastores; those of a stopped run stay where they are."""
+        tree.end_descendants()
+        script, self._script, self._watchdog, self._deadline = self._script, None, None, None
+        self.journal.write("state", state="Finalizing")
+        sent = self._run_child(lambda: stage.start_with_data("take"))
+        self._script = script
+        why = stage.read_sent(self._status or 0) if sent else "the run was stopped"
+        if why:
+            self.journal.write("note", text=f"outputs were not sent: {why}")
+        return Outcome("output", why) if why and outcome.cause == "completed" else outcome
 
     def _run_script(self, stage: Stage) -> Outcome:
         nodes = None
@@ -410,20 +418,9 @@ class Supervisor:
             self._patience = min(self._patience or moment, moment)
 
     def _finish(self, outcome: Outcome, leftover: int) -> None:
-        fields: dict[str, Any] = {
-            "cause": outcome.cause,
-            "message": outcome.message,
-            "exit_code": outcome.exit_code,
-            "signal": outcome.signal,
-            "detail": outcome.detail,
-            "hint": outcome.hint,
-            "tail": outcome.tail,
-            "leftover": leftover,
-        }
+        fields = {**outcome.fields(), "leftover": leftover}
         if self._script is not None:
             fields["leftover"] = self._script.leftover(leftover)
-        if outcome.rank is not None:
-            fields["rank"] = outcome.rank
         if self._slurm.goes_on(outcome.cause) if self._slurm else outcome.cause == "preempted":
             fields["requeue"] = True  # the guard starts the next attempt, or Slurm does
         try:

@@ -85,6 +85,7 @@ def _changes(first: Run, second: Run) -> Iterator[tuple[str, str]]:
     yield from (("code", text) for text in _code(first, second))
     yield from (("environment", text) for text in _locks(_lock(first), _lock(second)))
     yield from (("data", text) for text in _data(one, other))
+    yield from (("data", text) for text in _inputs(first, second))
     for text in _mapped(_seeds(one), _seeds(other)):
         yield "seed", text
     for text in _mapped(_threads(first), _threads(second)):
@@ -165,6 +166,20 @@ def _data(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
         yield "the snapshot that it goes on from"
     if one.get("inputs") != other.get("inputs"):
         yield "the inputs"
+
+
+def _inputs(first: Run, second: Run) -> Iterator[str]:
+    """Say which inputs had other contents; those that only one of them read are told above."""
+    known = []
+    for run in (first, second):
+        try:
+            read = jsonl.read(run._paths.inputs)["inputs"]
+        except (OSError, ValueError):
+            return
+        known.append({one["name"]: one["digest"] or one["version"] for one in read})
+    for name in sorted({*known[0]} & {*known[1]}):
+        if known[0][name] != known[1][name]:
+            yield f"the input {name} changed"
 
 
 def _is_seed(name: str) -> bool:

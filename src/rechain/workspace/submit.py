@@ -112,6 +112,7 @@ def prepare(
         lock=lock,
         **_place(experiment.workspace, config),
         tags=tags,
+        default_datastore=experiment.workspace.get_default_datastore,
     )
     going_on = config._given["resume_from"]
     if going_on is not None:
@@ -243,7 +244,7 @@ class Prepared:
         self._enter(staged)
         return {
             "script": self._script_environment(),
-            "prepare": dict(os.environ),
+            "prepare": {**os.environ, **_data_secrets()},
             "cache": store.cache_root(),
         }
 
@@ -332,6 +333,14 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _data_secrets() -> dict[str, str]:
+    """Return the secrets of datastores that this process was given; they travel by pipe."""
+    import sys
+
+    known = sys.modules.get("rechain.data.credentials")
+    return known.variables() if known is not None else {}
 
 
 def _submitted() -> dict[str, Any]:

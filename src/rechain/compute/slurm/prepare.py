@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["prepare_here"]
 
-_CODE = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.environment.__main__"
+_CODE = "import sys; sys.path.insert(0, {!r}); import rechain.{}.__main__"
 
 
 def prepare_here(run: RunPaths, request: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
-    """Build the environment of a run, or find it built.
+    """Build the environment of a run, or find it built, and bring its inputs.
 
     Args:
         run: the run.
@@ -32,19 +32,31 @@ def prepare_here(run: RunPaths, request: Mapping[str, Any], payload: Mapping[str
         payload: what the submitter gives: `prepare`, the variables for building, and `cache`.
 
     Raises:
-        StartError: it cannot be built; the message says why.
+        StartError: it cannot be done; the message says why.
     """
+    job = jsonl.read(run.job)
+    wanted = job["environment"]
+    # A user's own interpreter is looked for on the node, and its GPU decides what to build.
+    if wanted["kind"] != "user-managed" and "gpu" not in wanted:
+        found = _child("environment", [run.job], request, payload)
+        if not found["ok"]:
+            raise StartError(f"the environment cannot be built here: {found['message']}")
+    if job["inputs"] or job["outputs"]:
+        found = _child("data", ["bring", run.root], request, payload)
+        if not found["ok"]:
+            raise StartError(f"the data cannot be had: {found['message']}")
+
+
+def _child(
+    what: str, arguments: list[str], request: Mapping[str, Any], payload: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the outcome of one of the programs that prepare."""
     import subprocess
 
-    wanted = jsonl.read(run.job)["environment"]
-    if wanted["kind"] == "user-managed":
-        return  # there is nothing to build, and its interpreter is looked for on the node
-    if "gpu" in wanted:
-        return  # the GPU of the node decides what to build
     with tempfile.TemporaryDirectory(prefix="rechain-") as folder:
         result = f"{folder}/result.json"
-        command = [sys.executable, "-I", "-c", _CODE, run.job, result]
-        line = f"exec {shlex.join(command)}"
+        code = _CODE.format(SOURCE, what)
+        line = f"exec {shlex.join([sys.executable, '-I', '-c', code, *arguments, result])}"
         if request["prologue"]:
             line = f". {shlex.quote(request['prologue'])} && {line}"
         cache = request["store"] or payload["cache"]
@@ -57,7 +69,6 @@ def prepare_here(run: RunPaths, request: Mapping[str, Any], payload: Mapping[str
             log.seek(0)
             said = log.read().strip()
         if not os.path.exists(result):
-            raise StartError(f"the environment cannot be built here: {said[-500:]}")
-        found = jsonl.read(result)
-    if not found["ok"]:
-        raise StartError(f"the environment cannot be built here: {found['message']}")
+            raise StartError(f"the {what} cannot be prepared here: {said[-500:]}")
+        found: dict[str, Any] = jsonl.read(result)
+    return found

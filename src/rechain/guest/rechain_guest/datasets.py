@@ -1,10 +1,19 @@
-"""Files of the web, as a script in a job downloads them by the names of v1."""
+"""Files of the web, and a run's inputs, as a script in a job gets them by the names of v1."""
 
 import os
 
+from . import lines
 from .exceptions import AzureMLException, UserErrorException
 
-__all__ = ["MNIST", "Dataset", "FileDataset", "FileDatasetFactory"]
+__all__ = [
+    "MNIST",
+    "Dataset",
+    "FileDataset",
+    "FileDatasetFactory",
+    "InputDataset",
+    "inputs",
+    "outputs",
+]
 
 _PATIENCE = 60.0  # seconds without a byte
 _CHUNK = 1 << 20
@@ -64,6 +73,125 @@ class FileDataset(object):
 
     def __repr__(self):
         return "FileDataset({!r})".format(self._addresses)
+
+
+class InputDataset(object):
+    """A dataset that is an input of the run in direct mode; it lies on this machine.
+
+    Attributes:
+        id: its id.
+        name: the name it is registered under, or None.
+        version: its version, or None.
+    """
+
+    def __init__(self, entry):
+        known = entry.get("dataset") or {}
+        self.id = entry["value"]
+        self.name = known.get("name")
+        self.version = known.get("version")
+        self._place = entry["place"]
+
+    def to_path(self):
+        """Return its files, each as `/` and its path in the dataset."""
+        return ["/" + name for _, name in self._files()]
+
+    def download(self, target_path=None, overwrite=False, ignore_not_found=False):
+        """Copy its files to a folder.
+
+        Args:
+            target_path: the folder; a temporary one if left out.
+            overwrite: whether to replace files that are there.
+            ignore_not_found: without effect: the files are there.
+
+        Returns:
+            The path of each file.
+
+        Raises:
+            UserErrorException: a file is there already.
+        """
+        import shutil
+
+        if target_path is None:
+            import tempfile
+
+            target_path = tempfile.mkdtemp()
+        copies = []
+        for path, name in self._files():
+            copy = os.path.join(os.path.abspath(str(target_path)), name)
+            if os.path.exists(copy) and not overwrite:
+                raise UserErrorException(
+                    "{} is there already; say overwrite=True to replace it".format(copy)
+                )
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            shutil.copyfile(path, copy)
+            copies.append(copy)
+        return copies
+
+    def mount(self, mount_point=None, **kwargs):
+        """Return what says where it is, as `mount_point`; it is there already.
+
+        Args:
+            mount_point: where it should be.
+            **kwargs: accepted, without effect.
+
+        Raises:
+            UserErrorException: something is there.
+        """
+        if mount_point is None:
+            return _Mounted(self._place)
+        try:
+            os.symlink(self._place, mount_point)
+        except OSError as error:
+            raise UserErrorException("{}: {}".format(mount_point, error.strerror)) from error
+        return _Mounted(mount_point)
+
+    def _files(self):
+        if os.path.isfile(self._place):
+            return [(self._place, os.path.basename(self._place))]
+        paths = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self._place, followlinks=True)
+            for name in names
+        ]
+        return [(path, os.path.relpath(path, self._place)) for path in sorted(paths)]
+
+    def __repr__(self):
+        return "FileDataset({!r})".format(self._place)
+
+
+class _Mounted(object):
+    def __init__(self, mount_point):
+        self.mount_point = mount_point
+
+    def start(self):
+        pass
+
+    def stop(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def inputs(folder):
+    """Return a run's named inputs: paths, or datasets of those in direct mode."""
+    return {
+        entry["name"]: InputDataset(entry) if entry["mode"] == "direct" else entry["place"]
+        for entry in _entries(folder, "inputs")
+    }
+
+
+def outputs(folder):
+    """Return the paths of a run's named outputs."""
+    return {entry["name"]: entry["place"] for entry in _entries(folder, "outputs")}
+
+
+def _entries(folder, key):
+    known = lines.read_document(os.path.join(folder, "inputs.json")) or {}
+    return [entry for entry in known.get(key, ()) if entry.get("kind") == "dataset"]
 
 
 class FileDatasetFactory(object):

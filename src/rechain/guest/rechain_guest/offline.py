@@ -27,8 +27,6 @@ class _OfflineRun(Run):
     def __init__(self, parent=None, name=None, run_id=None, tags=None):
         self.id = run_id or "OfflineRun_" + _uuid()
         self.experiment = Experiment(Workspace.current(), "offline")
-        self.input_datasets = {}
-        self.output_datasets = {}
         self._parent = parent
         self._name = name
         self._description = None
@@ -44,6 +42,8 @@ class _OfflineRun(Run):
 
     name = property(lambda self: self._name or self.id, doc="The run's name, or its id.")
     number = property(lambda self: 1, doc="Always 1: nothing is counted offline.")
+    input_datasets = property(lambda self: {}, doc="None: nothing brings any.")
+    output_datasets = property(lambda self: {}, doc="None, likewise.")
     type = property(lambda self: "azureml.offline", doc="The kind of run.")
     parent = property(lambda self: self._parent, doc="The run this one is a child of, or None.")
 

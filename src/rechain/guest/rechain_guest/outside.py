@@ -74,7 +74,7 @@ class Outside(object):
         sample_input_dataset=None,
         sample_output_dataset=None,
         resource_configuration=None,
-        **kwargs
+        **kwargs,
     ):
         """Keep files that the run has made so far as the next version of a model.
 

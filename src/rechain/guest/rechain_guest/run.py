@@ -3,7 +3,7 @@
 import os
 import time
 
-from . import artifacts, children, lines, place, writer
+from . import artifacts, children, datasets, lines, place, writer
 from .exceptions import RunEnvironmentException, UserErrorException
 from .experiment import Experiment, Workspace
 from .files import Files
@@ -27,8 +27,6 @@ class Run(Logs, Files, Outside):
     Attributes:
         id: the run's id.
         experiment: the experiment it is in.
-        input_datasets: empty: inputs are paths.
-        output_datasets: likewise.
     """
 
     def __init__(self, experiment, run_id, outputs=None, _folder=None, **kwargs):
@@ -37,8 +35,6 @@ class Run(Logs, Files, Outside):
             raise UserErrorException("there is no run {} in {!r}".format(run_id, experiment))
         self.id = run_id
         self.experiment = experiment
-        self.input_datasets = {}
-        self.output_datasets = {}
         self._folder = os.path.realpath(folder)
         submitted = place.run_folder()
         if submitted and os.path.realpath(submitted) == self._folder:
@@ -111,6 +107,16 @@ class Run(Logs, Files, Outside):
         """The run's place in its experiment, from 1, in the order of submission."""
         names = os.listdir(os.path.dirname(self._folder))
         return sorted(names, key=lambda name: name.rsplit("_", 2)[1:]).index(self.id) + 1
+
+    @property
+    def input_datasets(self):
+        """The run's named inputs: their paths, or datasets of those that are given directly."""
+        return datasets.inputs(self._folder)
+
+    @property
+    def output_datasets(self):
+        """The paths of the run's named outputs."""
+        return datasets.outputs(self._folder)
 
     @property
     def type(self):
