@@ -23,8 +23,7 @@ SLOW = 'test -e "$0.before" || { touch "$0.before"; exec sleep 600; }; exit 0'
 @pytest.fixture
 def proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What comes of launchers that do what a test says, with less patience than in earnest."""
-    monkeypatch.setattr(launchers, "FIRST_PATIENCE", 1)
-    monkeypatch.setattr(launchers, "_PATIENCE", 2)
+    monkeypatch.setattr(launchers, "_PATIENCES", (1, 2))
 
     def call(**programs: str) -> dict[str, Any]:
         for name, text in programs.items():
@@ -32,11 +31,12 @@ def proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             program.write_text(f"#!/bin/sh\n{text}\n")
             program.chmod(0o755)
         mpi = {"family": "openmpi", "version": "4.1.4", "mpiexec": str(tmp_path / "mpirun")}
-        # It is srun as a command finds it, not as its variables do.
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         result = str(tmp_path / "result")
         kinds = launchers.candidates("auto", mpi)
-        launchers.prove(kinds, mpi, 2, sys.executable, dict(os.environ), result)
+        said: list[str] = []
+        launchers.prove(kinds, mpi, 2, sys.executable, dict(os.environ), result, said.append)
+        assert said[0] == "trying whether mpirun starts ranks on 2 nodes: 1 s at most"
         return dict(jsonl.read(result))
 
     return call

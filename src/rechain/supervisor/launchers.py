@@ -17,11 +17,10 @@ from rechain.supervisor.stage import PROGRAM, SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, NoReturn
 
 __all__ = [
-    "FIRST_PATIENCE",
     "candidates",
     "deafen",
     "launcher",
@@ -30,11 +29,9 @@ __all__ = [
     "surroundings",
 ]
 
-FIRST_PATIENCE = 20
-"""Seconds for a proof, as long as there may be a launcher that is quicker."""
-
-# Seconds for one if there is none: MPI looks for networks, and a cold file system has mpi4py.
-_PATIENCE = 120
+# Seconds for a proof, as long as there may be a launcher that is quicker; and for one if there is
+# none: MPI looks for networks, and a cold file system has mpi4py.
+_PATIENCES = (20, 120)
 
 _TO_LEAVE = 5  # seconds for a launcher to end its ranks
 
@@ -113,6 +110,7 @@ def prove(
     python: str,
     environment: dict[str, str],
     result: str,
+    say: Callable[[str], object],
 ) -> None:
     """Try what may start ranks, and write the first that works; in a child of the supervisor.
 
@@ -126,14 +124,16 @@ def prove(
         python: the job's interpreter.
         environment: its variables.
         result: path for `{"kind", "text"}`: the kind that works, or None, and a line for people.
+        say: takes lines for people, as things happen.
     """
     own = environment.get("PYTHONPATH", "").split(":")
     environment["PYTHONPATH"] = ":".join(path for path in own if not path.startswith(SOURCE))
     tried: dict[str, str] = {}
     left = list(kinds)
-    for patience in (FIRST_PATIENCE, _PATIENCE):
+    for patience in _PATIENCES:
         for kind in tuple(left):
             command = [*launcher(kind, mpi, nodes, 1), python, "-c", _PROOF, str(nodes)]
+            say(f"trying whether {kind} starts ranks on {nodes} nodes: {patience} s at most")
             began = time.monotonic()
             code, said = _try(command, environment, patience)
             seconds = time.monotonic() - began

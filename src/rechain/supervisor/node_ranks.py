@@ -69,25 +69,22 @@ class NodeRanks(Ranks):
     # Before the script starts.
 
     @property
-    def unproved(self) -> str:  # type: ignore[override]
-        """What is to be found out before the ranks are started, for people."""
-        if self._kind != "auto":
-            return ""
-        kinds = " or ".join(launchers.candidates("auto", self._stage.mpi))
-        each = f"{launchers.FIRST_PATIENCE} s each at first"
-        return f"trying what starts ranks on all nodes: {kinds}, {each} (a target's --mpi says it)"
+    def unproved(self) -> bool:  # type: ignore[override]
+        """Whether it is to be found out what starts the ranks."""
+        return self._kind == "auto"
 
     def prove(self) -> None:
         """Find out what starts ranks on all nodes; called in a fresh child."""
         redirect("/dev/null", os.O_RDONLY, 0)
         redirect(self._attempt.mpi_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
         os.dup2(1, 2)
+        told = os.open(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         mpi = self._stage.mpi
         argv, environment = self._stage.command()
         self._surround(environment)
         launchers.prove(
             launchers.candidates(self._wanted, mpi), mpi, self._nodes, argv[0], environment,
-            self._attempt.mpi_proof,
+            self._attempt.mpi_proof, lambda line: os.write(told, f"{line}\n".encode()),
         )  # fmt: skip
         os._exit(0)
 

@@ -54,8 +54,8 @@ class Script:
     told = ""
     """Why it must end, where one that stands between it and the supervisor was told so."""
 
-    unproved = ""
-    """What is to be found out by `prove` first, in a child; empty if nothing is."""
+    unproved = False
+    """Whether `prove` must run first, in a child."""
 
     def prove(self) -> None:
         """Find out how it can be started."""

@@ -244,10 +244,8 @@ class Supervisor:
 
     def _make_ready(self, script: Script) -> bool:
         """See to what comes before the script; return False if the attempt must end first."""
-        if script.unproved:
-            self.journal.write("note", text=script.unproved)
-            if self._run_child(script.prove):
-                script.read_proof()
+        if script.unproved and self._run_child(script.prove):
+            script.read_proof()
         while not self.stopping and not script.ready():
             self._sleep()
             self._look_around()
