@@ -16,7 +16,8 @@ from typing import Any
 from common import INSIDE, Command, Lab, Row, interpreter, main, network, uv
 
 RECIPE, PYTHON = "chainer-7.0.0", "3.6"
-_PIP = "venv and pip"
+_PIP, _VIRTUALENV = "venv and pip", "virtualenv and pip"
+_MORE = "tqdm==4.64.1"
 
 
 class Studio:
@@ -33,9 +34,8 @@ class Studio:
         self.cache = self.folder / "cache"
         self.wheels = self.folder / "wheels"
         self._python = lab.rechain() / "python"
-        self._job = self.folder / "job.json"
+        self._virtualenv = lab.peer("virtualenv")
         self.spec = self._ask(f"venv_spec({RECIPE!r}, {PYTHON!r})")
-        self._job.write_text(json.dumps({"schema": 1, "environment": self.spec}))
 
     def _ask(self, expression: str) -> Any:
         code = "import json; from rechain.environment.spec import venv_spec; "
@@ -50,14 +50,37 @@ class Studio:
             RECHAIN_CACHE=str(self.cache), UV_CACHE_DIR=str(self.wheels), PIP_CACHE_DIR=pip
         )
 
-    def prepare(self, before: Callable[[], object] = lambda: None) -> Command:
+    def more(self, layered: bool) -> dict[str, Any]:
+        """Return the spec of the same with one package more.
+
+        Args:
+            layered: whether it is built on top of the recipe's own.
+        """
+        spec: dict[str, Any] = self._ask(f"venv_spec({RECIPE!r}, {PYTHON!r}, [{_MORE!r}])")
+        return {**spec, "layered": layered}
+
+    def prepare(
+        self, before: Callable[[], object] = lambda: None, spec: dict[str, Any] | None = None
+    ) -> Command:
         """Return the command with which a run's supervisor has its environment prepared."""
+        spec = spec or self.spec
+        job = self.folder / f"job-{spec['digest'][:8]}-{spec.get('layered')}.json"
+        job.write_text(json.dumps({"schema": 1, "environment": spec}))
         result = self.folder / "result.json"
-        argv = [self._python, "-I", "-m", "rechain.environment", self._job, result]
+        argv = [self._python, "-I", "-m", "rechain.environment", job, result]
         return Command(argv, self.variables, self.folder, before)
 
-    def pip(self, *options: str) -> Command:
-        """Return the command that makes the same by venv and pip."""
+    def pips(self, *options: str) -> dict[str, Command]:
+        """Return the commands that make the same by the rivals."""
+        made = {_PIP: self.pip(*options)}
+        if self._virtualenv is not None:
+            maker = f'"{self._virtualenv}/virtualenv" -q -p "{interpreter(PYTHON)}"'
+            made[_VIRTUALENV] = self.pip(*options, maker=maker)
+        return made
+
+    def pip(self, *options: str, maker: str = "") -> Command:
+        """Return the command that makes the same by venv, or another maker, and pip."""
+        maker = maker or f'"{interpreter(PYTHON)}" -m venv'
         target = self.folder / "by-pip"
         pins = self.folder / "pins.txt"
 
@@ -67,18 +90,33 @@ class Studio:
             pins.write_text("".join(f"{at['name']}=={at['version']}\n" for at in packages))
 
         install = f'"{target}/bin/python" -m pip install -q {" ".join(options)} -r "{pins}"'
-        script = f'"{interpreter(PYTHON)}" -m venv "{target}" && exec {install}'
+        script = f'{maker} "{target}" && exec {install}'
         return Command(["/bin/sh", "-c", script], self.variables, self.folder, before)
 
     def lock(self) -> dict[str, Any]:
         """Return what the recipe resolved to."""
-        (path,) = (self.cache / "resolved").glob("*.json")
+        path = self.cache / "resolved" / f"{self.spec['digest']}.json"
         lock: dict[str, Any] = json.loads(path.read_text())["lock"]
         return lock
 
     def forget_environment(self) -> None:
         """Throw what was built away; the lock and uv's wheels stay."""
         shutil.rmtree(self.cache / "envs", ignore_errors=True)
+
+    def forget_more(self, lock: bool, wheels: bool = False) -> None:
+        """Throw the environment with one package more away, which has tqdm in its lock.
+
+        Args:
+            lock: whether its lock goes, too.
+            wheels: whether uv's wheels go as well.
+        """
+        for folder in (self.cache / "envs").iterdir():
+            if "tqdm" in (folder / "lock.json").read_text():
+                shutil.rmtree(folder)
+        if lock:
+            (self.cache / "resolved" / f"{self.more(False)['digest']}.json").unlink(True)
+        if wheels:
+            shutil.rmtree(self.wheels, ignore_errors=True)
 
     def forget_lock(self) -> None:
         """Throw the lock away as well; uv's wheels and answers stay."""
@@ -155,35 +193,85 @@ def building(lab: Lab) -> Iterator[Row]:
     """Building from a lock, all wheels cached."""
     studio = Studio(lab, "build")
     studio.prepare()()
-    ours, theirs = studio.prepare(studio.forget_environment), studio.pip()
     what = f"building {RECIPE} on Python {PYTHON} from its lock"
-    yield _against_pip(what, 1 / 100, ours, theirs)
+    yield _against_pip(what, 1 / 100, studio.prepare(studio.forget_environment), studio.pips())
 
 
 @contextmanager
 def resolving(lab: Lab) -> Iterator[Row]:
     """Resolving and building, all wheels cached."""
     studio = Studio(lab, "resolve")
-    ours, theirs = studio.prepare(studio.forget_lock), studio.pip()
-    yield _against_pip("the same, resolving first", 1 / 3, ours, theirs)
+    ours = studio.prepare(studio.forget_lock)
+    yield _against_pip("the same, resolving first", 1 / 3, ours, studio.pips())
 
 
 @contextmanager
 def beginning(lab: Lab) -> Iterator[Row]:
     """Everything from nothing: interpreters, resolution, downloads, builds."""
     studio = Studio(lab, "cold")
-    ours, theirs = studio.prepare(studio.forget_all), studio.pip("--no-cache-dir")
+    ours, theirs = studio.prepare(studio.forget_all), studio.pips("--no-cache-dir")
     yield _against_pip("the same, with nothing cached", 1 / 3, ours, theirs, at_most=3)
 
 
+@contextmanager
+def from_lock_cold(lab: Lab) -> Iterator[Row]:
+    """From the lock, with no wheel cached: downloads and builds."""
+    studio = Studio(lab, "lock-cold")
+    studio.prepare()()
+
+    def forget() -> None:
+        studio.forget_environment()
+        shutil.rmtree(studio.wheels, ignore_errors=True)
+
+    ours, theirs = studio.prepare(forget), studio.pips("--no-cache-dir")
+    yield _against_pip("the same, from its lock, no wheel cached", None, ours, theirs, at_most=3)
+
+
+@contextmanager
+def adding(lab: Lab) -> Iterator[Row]:
+    """One package more, resolved, all wheels cached; with and without optimized mode."""
+    yield _adding(lab, "more", "one package more, resolving first", wheels=False)
+
+
+@contextmanager
+def adding_cold(lab: Lab) -> Iterator[Row]:
+    """One package more where uv's cache was emptied; with and without optimized mode."""
+    yield _adding(lab, "more-cold", "one package more, no wheel cached", wheels=True)
+
+
+def _adding(lab: Lab, name: str, what: str, wheels: bool) -> Row:
+    studio = Studio(lab, name)
+    studio.prepare()()
+
+    def forget() -> None:
+        studio.forget_more(lock=True, wheels=wheels)
+
+    layered = studio.prepare(forget, studio.more(layered=True))
+    whole = studio.prepare(forget, studio.more(layered=False))
+    rivals = studio.pips(*(["--no-cache-dir"] if wheels else []), f'"{_MORE}"')
+
+    def once() -> dict[str, float]:
+        return {
+            "ours": layered(),
+            "as a whole": whole(),
+            **{rival: command() for rival, command in rivals.items()},
+        }
+
+    budgets: dict[str, float | None] = {"as a whole": None, **dict.fromkeys(rivals)}
+    return Row(f"{what}, in optimized mode", "s", budgets, once, 3 if wheels else 5)
+
+
 def _against_pip(
-    what: str, budget: float, ours: Command, theirs: Command, at_most: int = 5
+    what: str, budget: float | None, ours: Command, theirs: dict[str, Command], at_most: int = 5
 ) -> Row:
     def once() -> dict[str, float]:
-        return {"ours": ours(), _PIP: theirs()}
+        return {"ours": ours(), **{rival: command() for rival, command in theirs.items()}}
 
-    return Row(what, "s", {_PIP: budget}, once, at_most)
+    budgets = {rival: budget if rival == _PIP else None for rival in theirs}
+    return Row(what, "s", budgets, once, at_most)
 
+
+# Environments of conda belong here: solved and linked, cold and warm.
 
 ROWS = {
     "find": finding,
@@ -191,6 +279,9 @@ ROWS = {
     "build": building,
     "resolve": resolving,
     "cold": beginning,
+    "lock-cold": from_lock_cold,
+    "more": adding,
+    "more-cold": adding_cold,
 }
 
 if __name__ == "__main__":

@@ -136,3 +136,56 @@ def test_what_another_tools_file_asks_for_is_locked(own, rechain) -> None:
     assert done.returncode == 1
     assert "six 1.12.0 of the index is not the file that Pipfile.lock names" in done.stderr
     assert not Path("x.lock").exists()
+
+
+def test_a_shell_in_an_environment_is_where_a_script_runs(own, rechain, train, latest) -> None:
+    train("import sys; print(sys.prefix)")
+    wish = ["--framework-version", "7.0.0", "--python", "3.6"]
+    prefix = good(rechain("run", "-q", *wish, "code/train.py")).strip()
+    ask = ["python", "-c", "import sys, chainer; print(sys.prefix); sys.exit(7)"]
+    for name in ("latest", os.path.basename(prefix)[:12]):
+        done = rechain("env", "shell", name, "--", *ask, env={**os.environ, "PYTHONPATH": "x"})
+        assert (done.stdout, done.returncode) == (f"{prefix}\n", 7), done.stderr
+    assert rechain("env", "shell", "latest", "sh", "-c", "kill -9 $$").returncode == 137
+    done = rechain("env", "shell", "latest", "no-such-command")
+    assert (done.returncode, done.stdout) == (127, "")
+    assert "no-such-command cannot be started: No such file" in done.stderr
+    done = rechain("env", "shell", "9.9.9")
+    assert "no lock file, no environment" in done.stderr
+    seen = good(rechain("env", "shell", "latest", "env"))
+    script = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
+    train(script.replace("f'{k}={v}' for", "'{}={}'.format(k, v) for"))
+    theirs = good(rechain("run", "-q", *wish, "code/train.py"))
+    names = {line.partition("=")[0] for line in theirs.splitlines()}
+    of_a_run = {name for name in names if name.startswith(("RECHAIN_", "AZUREML_"))}
+    missing = names - {line.partition("=")[0] for line in seen.splitlines()}
+    assert missing <= of_a_run | {"LC_CTYPE"}
+
+
+def test_an_open_shell_keeps_its_environment(own, rechain, tmp_path) -> None:
+    """A real terminal, in which somebody types."""
+    import pty
+    import subprocess
+
+    from tests.cli.conftest import COMMAND
+
+    done = rechain("env", "lock", "--framework-version", "7.0.0", "--python", "3.6", "-o", "my")
+    good(done)
+    prefix = good(rechain("env", "build", "my")).strip()
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [COMMAND, "env", "shell", "my"], stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "SHELL": "/bin/sh", "TERM": "dumb"}, start_new_session=True,
+    ) as shell:  # fmt: skip
+        os.close(theirs)
+        said = b""
+        while b"(chainer-7.0.0)" not in said:
+            said += os.read(ours, 4096)
+        assert "is used by a shell" in rechain("env", "rm", "-y", "my").stderr
+        assert "nothing to remove" in rechain("env", "gc", "--older-than", "0").stderr
+        os.write(ours, b"exit 5\n")
+        assert shell.wait(60) == 5
+    os.close(ours)
+    gone = good(rechain("env", "gc", "--older-than", "0"))
+    assert "freed " in gone
+    assert not os.path.exists(prefix)

@@ -61,6 +61,26 @@ def tiny_recipe():
     )
 
 
+def wheel(name, version, requires=(), record=None):
+    """Return a wheel that holds one module; `record` stands in place of a true RECORD."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {need}\n" for need in requires)
+    members = {
+        f"{name}.py": f"version = {version!r}\n",
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = [f"{path},sha256={_hash(text)},{len(text)}\n" for path, text in members.items()]
+    lines.append(f"{info}/RECORD,,\n")
+    members[f"{info}/RECORD"] = "".join(lines) if record is None else record + lines[-1]
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path, text in members.items():
+            archive.writestr(path, text)
+    return data.getvalue()
+
+
 class Index:
     """A package index on a loopback port (PEP 691), with or without dates and a password."""
 
@@ -76,22 +96,10 @@ class Index:
     def url(self, user=""):
         return f"http://{user}127.0.0.1:{self.server.server_port}/simple"
 
-    def add(self, name, version, uploaded, requires=()):
-        """Offer a wheel that holds one module."""
-        info = f"{name}-{version}.dist-info"
-        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        metadata += "".join(f"Requires-Dist: {need}\n" for need in requires)
-        members = {
-            f"{name}.py": f"version = {version!r}\n",
-            f"{info}/METADATA": metadata,
-            f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        }
-        members[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in members)
-        data = io.BytesIO()
-        with zipfile.ZipFile(data, "w") as archive:
-            for path, text in members.items():
-                archive.writestr(path, text)
-        self.files[f"{name}-{version}-py3-none-any.whl"] = (uploaded, data.getvalue())
+    def add(self, name, version, uploaded, requires=(), record=None):
+        """Offer a wheel that holds one module; `record` stands in place of a true RECORD."""
+        made = wheel(name, version, requires, record)
+        self.files[f"{name}-{version}-py3-none-any.whl"] = (uploaded, made)
 
     def _page(self, name):
         files = [
@@ -140,6 +148,11 @@ class Index:
                 pass
 
         return Handler
+
+
+def _hash(text):
+    digest = hashlib.sha256(text.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _command_lines():

@@ -64,6 +64,8 @@ def contents(prefix):
     """Return the digest of each file, but for those that say when and where it was made."""
     there = {}
     for path in Path(prefix).rglob("*"):
+        if path.name == "seal":  # of modification times
+            continue
         if path.is_file() and not path.is_symlink() and path.suffix != ".pyc":
             there[str(path.relative_to(prefix))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return there
@@ -255,3 +257,68 @@ def test_what_no_run_refers_to_is_collected(lock, file, own, tmp_path):
     with pytest.raises(UserErrorException, match="there is no environment"):
         stored.find(own, lock["digest"][:8])
     assert prepare(spec_of(file), own)["lock"] == made["lock"]
+
+
+def test_what_a_submitted_run_will_use_is_not_collected(lock, own, tmp_path):
+    """A run that waits has no lock yet: only what it asks for is known."""
+    spec = venv_spec("plain", lock["interpreter"]["version"], ["tiny"])
+    run = tmp_path / "run_1"
+    run.mkdir()
+    store.want(own, spec, str(run))
+    made = prepare(spec, own)
+    assert stored.collect(own, 0) == []
+    assert stored.find(own, lock["digest"][:8]).runs == [str(run)]
+    run.rmdir()
+    assert [one.prefix for one in stored.collect(own, 0)] == [made["prefix"]]
+
+
+def test_what_is_being_built_is_not_collected(lock, own, tmp_path):
+    """Between its last two steps a build is in its place, and nothing points to it."""
+    code = (
+        "import json, sys, time\n"
+        "from rechain.environment import prepare as module\n"
+        "from rechain.record import jsonl\n"
+        "write = jsonl.write_atomic\n"
+        "def wait(path, document):\n"
+        "    if '/resolved/' in path: print('there', flush=True); sys.stdin.read()\n"
+        "    write(path, document)\n"
+        "jsonl.write_atomic = wait\n"
+        f"module.prepare(json.loads(sys.argv[1]), {own!r})\n"
+    )
+    spec = venv_spec("plain", lock["interpreter"]["version"], ["tiny"])
+    with subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(spec)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == b"there\n"
+        assert os.listdir(store.environments(own)) != []
+        assert stored.collect(own, 0) == []
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert store.find(own, spec["digest"]) is not None
+    assert len(stored.collect(own, 0)) == 1
+
+
+def test_on_top_of_the_recipes_environment_it_is_the_same_to_the_byte(cache, python, tmp_path):
+    """v1's optimized mode. One package is another than the recipe's, one is more."""
+    python("3.6")
+    spec = venv_spec("chainer-7.0.0", "3.6", ["six==1.15.0", "cupy-nothing; python_version<'3'"])
+    whole = prepare(spec, cache)
+    own = str(tmp_path / "own")
+    alone = prepare(venv_spec("chainer-7.0.0", "3.6"), own)
+    before = contents(alone["prefix"])
+    said = []
+    made = prepare({**spec, "layered": True}, own, said.append)
+    assert any("on top of the 6 of the recipe" in line for line in said), said
+    assert made["lock"] == whole["lock"]
+    assert os.path.basename(made["prefix"]) == os.path.basename(whole["prefix"])
+    assert contents(made["prefix"]) == contents(whole["prefix"])
+    assert contents(alone["prefix"]) == before
+    assert store.find(own, spec["digest"]) == made
+
+
+def test_without_the_recipes_environment_it_is_built_as_a_whole(lock, own):
+    spec = venv_spec("plain", lock["interpreter"]["version"], ["tiny"])
+    said = []
+    assert prepare({**spec, "layered": True}, own, said.append)["lock"]["digest"] == lock["digest"]
+    assert "installing 2 packages" in said

@@ -48,6 +48,7 @@ def known(cache, base):
     made = cache / "envs" / "e" / "bin"
     made.mkdir(parents=True)
     (made / "python").symlink_to(base)
+    (cache / "envs" / "e" / "seal").write_text(store.contents(str(cache / "envs" / "e")))
     (cache / "resolved").mkdir()
     status = os.stat(base)
     document = {
@@ -85,6 +86,26 @@ def test_it_is_not_found_when_its_base_is_gone_or_another(tmp_path, base):
     base.write_text("a newer one")
     assert store.find(str(tmp_path), "d") is None
     base.unlink()
+    assert store.find(str(tmp_path), "d") is None
+
+
+def test_it_is_not_found_when_one_of_its_files_is_another_gone_or_new(tmp_path, base):
+    known(tmp_path, base)
+    more = tmp_path / "envs" / "e" / "more.py"
+    more.touch()
+    assert store.find(str(tmp_path), "d") is None
+    more.unlink()
+    assert store.find(str(tmp_path), "d") is not None
+    (tmp_path / "envs" / "e" / "__pycache__").mkdir()
+    (tmp_path / "envs" / "e" / "__pycache__" / "more.pyc").touch()
+    assert store.find(str(tmp_path), "d") is not None
+    (tmp_path / "envs" / "e" / "bin" / "python").unlink()
+    assert store.find(str(tmp_path), "d") is None
+
+
+def test_an_environment_without_a_seal_is_none(tmp_path, base):
+    known(tmp_path, base)
+    (tmp_path / "envs" / "e" / "seal").unlink()
     assert store.find(str(tmp_path), "d") is None
 
 

@@ -120,6 +120,7 @@ def test_what_an_environment_has_that_was_built_before(code: Path, tmp_path: Pat
     prefix = Path(store.environments(cache), "e")
     (prefix / "bin").mkdir(parents=True)
     (prefix / "bin" / "python").symlink_to(sys.executable)
+    (prefix / "seal").write_text(store.contents(str(prefix)))
     base = os.stat(sys.executable)
     packages = [{"name": name} for name in ("chainer", "PyYAML", "pandas")]
     known = {

@@ -275,7 +275,6 @@ NOT_BUILT: list[dict[str, Any]] = [
     {"shm_size": "2g"},
     {"distributed_training": ParallelTaskConfiguration()},
     {"entry_script": "Train.IPYNB", "distributed_training": Mpi(2)},
-    {"_enable_optimized_mode": True},
 ]
 
 
@@ -380,3 +379,10 @@ def test_a_notebook_brings_what_runs_it(code: Path) -> None:
     )  # fmt: skip
     assert job.command == ["Train.IPYNB", "--lr", "0.1", "--n", "'1'"]
     assert job.environment["pip"] == ["ipykernel", "papermill==2.3.4,>=2"]
+
+
+def test_optimized_mode_changes_how_an_environment_is_built_and_not_which(code: Path) -> None:
+    plain = compiled(code, pip_packages=["tqdm"]).environment
+    asked = compiled(code, pip_packages=["tqdm"], _enable_optimized_mode=True).environment
+    assert asked == {**plain, "layered": True}
+    assert compiled(code, _enable_optimized_mode=True).environment == compiled(code).environment

@@ -55,7 +55,6 @@ WAITS: dict[str, tuple[str, dict[str, Any]]] = {
     "custom_docker_image": ("containers", {"custom_docker_image": "mine:1"}),
     "image_registry_details": ("containers", {"image_registry_details": ContainerRegistry()}),
     "shm_size": ("containers", {"shm_size": "2g"}),
-    "_enable_optimized_mode": ("containers", {"_enable_optimized_mode": True}),
 }
 
 
@@ -330,6 +329,20 @@ def test_framework_version(submit, environments) -> None:
 def test_pip_packages(submit, environments) -> None:
     given = {**BUILT, "pip_packages": ["tqdm==4.64.1"]}
     assert completed(submit, PACKAGES, **given)[1] == "7.0.0 4.64.1"
+
+
+@effect(
+    "_enable_optimized_mode",
+    "An environment with further requirements is built on top of the recipe's own, if that is "
+    "built. It is the same environment as without.",
+    pytest.mark.engines,
+)
+def test_enable_optimized_mode(submit, environments) -> None:
+    submit.done("", **BUILT)
+    given = {**BUILT, "pip_packages": ["tqdm==4.64.0"], "_enable_optimized_mode": True}
+    run, said = completed(submit, PACKAGES, **given)
+    assert said == "7.0.0 4.64.0"
+    assert "on top of the" in Path(run.folder, "attempts/1/prepare.log").read_text()
 
 
 def requirements(submit: Submitter, parameter: str) -> str:

@@ -24,7 +24,13 @@ def command(run: str, as_json: bool) -> None:
     """Show what is known of RUN: an id, the beginning of one, or `latest`, the default."""
     import shlex
 
-    from rechain.workspace.details import describe, hint, nodes_in_words, queued_seconds
+    from rechain.workspace.details import (
+        describe,
+        hint,
+        installed,
+        nodes_in_words,
+        queued_seconds,
+    )  # fmt: skip
 
     found = find_run(run)
     if as_json:
@@ -51,6 +57,7 @@ def command(run: str, as_json: bool) -> None:
     rows += [("input", text) for text in _data(found, "inputs")]
     rows += [("output", text) for text in _data(found, "outputs")]
     rows.append(("environment", _environment(found)))
+    rows += [("installed", f"{text}, by the script") for text in installed(found)]
     rows += [("ranks", text) for text in _ranks(found)]
     rows += [("nodes", text) for text in nodes_in_words(found)]
     if job["limits"]["seconds"] is not None:

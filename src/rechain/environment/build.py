@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rechain.environment import store, uv
+from rechain.environment import seal, store, uv
 from rechain.environment.errors import EnvironmentFailure
 from rechain.job.hashing import sha256
 from rechain.record import host, jsonl
@@ -58,6 +58,7 @@ def build(
     cache: str,
     say: Callable[[str], None] = lambda line: None,
     wheelhouse: str | None = None,
+    below: dict[str, Any] | None = None,
 ) -> str:
     """Build the environment of a lock, unless it is there.
 
@@ -69,6 +70,9 @@ def build(
         cache: what `store.cache_root` returned.
         say: takes lines for people.
         wheelhouse: the folder that has its wheels; None if they come from an index.
+        below: a built environment, as `store.find` returned it, whose packages are taken from
+            there, as far as the lock has the same; None to build everything. The result is the
+            same.
 
     Returns:
         The environment's folder, absolute.
@@ -79,7 +83,9 @@ def build(
     """
     final = f"{store.environments(cache)}/{folder_of(lock)}"
     if os.path.exists(final):
-        return final
+        if seal.holds(final):
+            return final
+        say("the environment was changed since it was built: it is built again")
     base = lock["interpreter"]["path"]
     if "conda" not in lock and not os.access(base, os.X_OK):
         raise EnvironmentFailure(
@@ -88,21 +94,27 @@ def build(
         )
     with workbench(cache) as folder:
         name = f"made-{_short(base + lock['interpreter']['version'])}"
+        made = f"{folder}/{name}"
         if "conda" in lock:
-            _install_conda(lock, f"{folder}/{name}", final, cache, say, wheelhouse)
-        else:
-            done = uv.run(
-                ["venv", "--relocatable", "--no-project", "--python", base, name], folder
-            )
-            if done.code != 0:
-                raise uv.explain(done.errors, "making the environment")
-        _install(lock, cache, folder, name, say, wheelhouse)
-        if "conda" in lock:
+            _install_conda(lock, made, final, cache, say, wheelhouse)
+            _install(lock, cache, folder, name, say, wheelhouse)
             from rechain.environment.conda import pip
 
-            made = f"{folder}/{name}"
             pip.move_scripts(made, final, packages_of(made, lock))
+        elif below is not None and _goes_on(lock, below["lock"]):
+            seal.copy(below["prefix"], made)
+            _install(lock, cache, folder, name, say, wheelhouse, below["lock"])
+        else:
+            arguments = ["venv", "--relocatable", "--no-project", "--python", base, name]
+            done = uv.run(arguments, folder)
+            if done.code != 0:
+                raise uv.explain(done.errors, "making the environment")
+            _install(lock, cache, folder, name, say, wheelhouse)
+        _offer_pip(f"{made}/bin", lock["interpreter"]["version"])
         jsonl.write_atomic(f"{folder}/{name}/lock.json", lock)
+        seal.put(f"{folder}/{name}", store.checked(cache, os.path.basename(final)))
+        if os.path.exists(final) and not seal.holds(final):
+            os.rename(final, f"{folder}/changed")
         try:
             os.rename(f"{folder}/{name}", final)
         except OSError as error:
@@ -127,6 +139,17 @@ def _install_conda(
     install.install(lock["conda"], prefix, final, wheelhouse=wheelhouse, **how)
 
 
+def _goes_on(lock: dict[str, Any], below: dict[str, Any]) -> bool:
+    """Return whether what a lock shares with another one is the same to the byte."""
+    if lock["interpreter"] != below["interpreter"] or lock["build"] != below["build"]:
+        return False
+    hashes = {(one["name"], one["version"]): one["hash"] for one in below["packages"]}
+    return all(
+        hashes.get((one["name"], one["version"]), one["hash"]) == one["hash"]
+        for one in lock["packages"]
+    )
+
+
 def _install(
     lock: dict[str, Any],
     cache: str,
@@ -134,6 +157,7 @@ def _install(
     name: str,
     say: Callable[[str], None],
     wheelhouse: str | None,
+    below: dict[str, Any] | None = None,
 ) -> None:
     packages = lock["packages"]
     mpi4py = None
@@ -153,10 +177,15 @@ def _install(
         only = [*wheels.ARGUMENTS, wheelhouse]
     write_lines(f"{folder}/requirements.txt", wanted)
     write_build_settings(folder, lock["build"])
-    if not packages:
+    if not packages and below is None:
         return
-    say(f"installing {len(packages)} packages")
     arguments = ["pip", "install", "--no-deps", "--requirements", "requirements.txt"]
+    if below is None:
+        say(f"installing {len(packages)} packages")
+    else:
+        more = sum(package not in below["packages"] for package in packages)
+        say(f"installing {more} packages on top of the {len(packages) - more} of the recipe")
+        arguments = ["pip", "sync", "requirements.txt"]  # what is too much is removed
     arguments += [*only, "--build-constraints", "build.txt", "--python"]
 
     # With every wheel in its cache uv needs no network, but would ask the index for news; and it
@@ -165,17 +194,39 @@ def _install(
     # takes hundredths of a second. (Nothing can be compiled from within such a path.)
     at = folder if "conda" in lock else "/proc/self/cwd"  # conda's scripts name their Python
     quick = [*arguments, f"{at}/{name}/bin/python", *([] if only else ["--offline"])]
+    slow = [*arguments, f"{folder}/{name}/bin/python"]
     done = uv.run(quick, folder)
     if done.code != 0 and not _full(done.errors):
-        slow = [*arguments, f"{folder}/{name}/bin/python"]
         done = uv.run(slow, folder, tell_builds(say))
     if done.code != 0:
         raise uv.explain(done.errors, "installing")
-    packages_folder = packages_of(f"{folder}/{name}", lock)
-    _drop_marks(packages_folder)
+    site = packages_of(f"{folder}/{name}", lock)
+    _drop_marks(site)
+    names = [package["name"] for package in packages]
+    damaged = seal.damaged(site, names, store.checked(cache, folder_of(lock)))
+    if damaged:
+        # What is wrong even then is so in the package itself, whose own hash uv has compared.
+        say(f"uv's cache has damaged files of {', '.join(damaged)}: fetched again")
+        uv.run(["cache", "clean", *damaged], folder)
+        again = [word for one in damaged for word in ("--reinstall-package", one)]
+        done = uv.run([*slow, *again], folder, tell_builds(say))
+        if done.code != 0:
+            raise uv.explain(done.errors, f"fetching {', '.join(damaged)} again")
+        _drop_marks(site)
     if mpi4py is not None:
         no_lock = shutil.ignore_patterns(".lock")  # uv's own
-        shutil.copytree(mpi4py, packages_folder, dirs_exist_ok=True, ignore=no_lock)
+        shutil.copytree(mpi4py, site, dirs_exist_ok=True, ignore=no_lock)
+
+
+def _offer_pip(folder: str, version: str) -> None:
+    """Have `pip` be this environment's own, or else a script would call that of some other."""
+    for name in ("pip", "pip3", f"pip{version.rpartition('.')[0]}"):
+        try:
+            descriptor = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755)
+        except FileExistsError:
+            continue
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write('#!/bin/sh\nexec "$(dirname "$0")/python" -m pip "$@"\n')
 
 
 def _drop_marks(packages: str) -> None:
@@ -228,7 +279,7 @@ def workbench(cache: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        seal.discard(folder)
 
 
 def _mark(identity: dict[str, str]) -> str:
@@ -256,7 +307,7 @@ def clear_leavings(cache: str) -> None:
         visible = same_boot and pid_ns == here["pid_ns"].strip("pid:[]")
         rebooted = mark == _mark(here) and not same_boot
         if rebooted or (visible and not host.is_alive(owner)):
-            shutil.rmtree(f"{environments}/{name}", ignore_errors=True)
+            seal.discard(f"{environments}/{name}")
 
 
 def write_build_settings(folder: str, build: dict[str, Any]) -> None:

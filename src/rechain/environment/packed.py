@@ -142,6 +142,8 @@ def _kept(member: Any) -> Any:
     """Return what is packed of a file; nothing of what Python itself makes again."""
     if os.path.basename(member.name) == "__pycache__":
         return None
+    if member.isdir():
+        member.mode |= 0o200  # so that Python can make it there, and that it can be removed
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member

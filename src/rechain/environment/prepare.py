@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
     lock = _known(spec, cache, say) or resolved(spec, cache, say)[0]
     for note in lock["notes"]:
         say(f"note: {note}")
-    prefix = build(lock, cache, say, spec.get("wheelhouse"))
+    prefix = build(lock, cache, say, spec.get("wheelhouse"), _below(spec, cache))
     base = os.stat(f"{prefix}/bin/python")  # of the interpreter, where that is a link to it
     document: dict[str, Any] = {
         "schema": 1,
@@ -99,20 +99,32 @@ def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
     say(f"ready in {time.monotonic() - started:.1f} s")
 
 
-def _recipe(spec: dict[str, Any]) -> Recipe:
-    from rechain.environment import era
+def _below(spec: dict[str, Any], cache: str) -> dict[str, Any] | None:
+    """Return the built environment of the recipe alone, if the spec asks to build on it."""
+    if not spec.get("layered") or "conda" in spec:  # whose files hold the path that they are at
+        return None
+    return store.find(cache, _again(spec, pip=())["digest"])
+
+
+def _again(spec: dict[str, Any], pip: Iterable[str]) -> dict[str, Any]:
+    """Return a spec with other packages."""
     from rechain.environment.spec import venv_spec
 
+    asked = (spec["recipe"], spec["python"], pip, spec["strict"])
+    wishes = ("mpi", "gpu", "as_of", "conda")
+    further: dict[str, Any] = {name: spec.get(name) for name in wishes}
+    same = venv_spec(*asked, **further, constraints=spec.get("constraints", ()))
+    return gpu.settled(same, spec["gpus"]) if "gpu" in spec else same
+
+
+def _recipe(spec: dict[str, Any]) -> Recipe:
+    from rechain.environment import era
+
     try:
-        asked = (spec["recipe"], spec["python"], spec["pip"], spec["strict"])
-        wishes = ("mpi", "gpu", "as_of", "conda")
-        further: dict[str, Any] = {name: spec.get(name) for name in wishes}
-        same = venv_spec(*asked, **further, constraints=spec.get("constraints", ()))
+        same = _again(spec, spec["pip"])
         recipe = era.recipe_of(spec)
     except UserErrorException as error:
         raise EnvironmentFailure(error.message, "Submit the run again.") from error
-    if "gpu" in spec:
-        same = gpu.settled(same, spec["gpus"])
     if same["digest"] != spec["digest"]:
         raise EnvironmentFailure(
             f"the job was described with another version of the recipe {spec['recipe']}",

@@ -6,11 +6,15 @@ finished one:
 
     resolved/<digest of the spec>.json   what the spec resolved to and where it is; written last
     resolved/<digest of the spec>.lock   held (flock) by the one process that prepares it
-    envs/<folder>/                       a finished environment with its lock.json; renamed here
+    envs/<folder>/                       a finished environment with its lock.json and its seal;
+                                         renamed here
     envs/.building.<...>/                one being built, named after its owner
     images/<digests>.<engine>.json       an image that an engine has, and what is where in it
-    uses/<folder>/<run id>               a link to the folder of a run that uses it
     packs/<folder>.tar                   one of them as a single file, see `packed`
+    uses/<folder>/<run id>               a link to the folder of a run that uses it; or to the
+                                         /proc/<pid> of an open shell
+    uses/<digest of the spec>/<run id>   the same for one that was submitted and will use it
+    checked/<folder>                     the seal of when its files were last compared by hash
     interpreters.json                    what the Pythons of this machine said about themselves
     mpis.json                            what the MPI launchers of this machine said
     mpi/<package>-<version>/             an MPI of the package index; renamed here
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cache_root",
+    "checked",
+    "contents",
     "environments",
     "find",
     "find_image",
@@ -43,8 +49,10 @@ __all__ = [
     "mpis",
     "read_known",
     "resolved",
+    "seal_of",
     "use",
     "users",
+    "want",
 ]
 
 
@@ -80,6 +88,11 @@ def resolved(cache: str, digest: str) -> str:
     return f"{cache}/resolved/{digest}.json"
 
 
+def checked(cache: str, name: str) -> str:
+    """Return the file that remembers which files of an environment were right."""
+    return f"{cache}/checked/{name}"
+
+
 def read_known(path: str) -> dict[str, Any] | None:
     """Return one of the cache's documents; None if it is missing, damaged or of another schema.
 
@@ -92,13 +105,26 @@ def read_known(path: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document.get("schema") == 1 else None
 
 
+def want(cache: str, environment: dict[str, Any], root: str) -> None:
+    """Note that a run was submitted that will use an environment, built or not.
+
+    Args:
+        cache: what `cache_root` returned.
+        environment: that of the job.
+        root: the run's folder, absolute.
+    """
+    for one in (environment, environment.get("gpu", {})):
+        if "digest" in one:
+            use(cache, one["digest"], root)
+
+
 def use(cache: str, prefix: str, root: str) -> None:
     """Note that a run uses an environment, which is then kept as long as the run's folder is.
 
     Args:
         cache: what `cache_root` returned.
         prefix: the environment's folder.
-        root: the run's folder, absolute.
+        root: the run's folder, absolute; or of another user, one that is there as long.
     """
     folder = f"{cache}/uses/{os.path.basename(prefix)}"
     try:
@@ -109,7 +135,12 @@ def use(cache: str, prefix: str, root: str) -> None:
 
 
 def users(cache: str, name: str) -> list[str]:
-    """Return the folders of the runs that used an environment and are still there."""
+    """Return the folders of those that use an environment, or will, and are still there.
+
+    Args:
+        cache: what `cache_root` returned.
+        name: the environment's folder name, or the digest of a spec.
+    """
     folder = f"{cache}/uses/{name}"
     try:
         links = [f"{folder}/{one}" for one in sorted(os.listdir(folder))]
@@ -135,8 +166,8 @@ def find(cache: str, digest: str) -> dict[str, Any] | None:
     Returns:
         `{"python", "bin", "prefix", "lock", "mpi", "activation"}`: three absolute paths, the lock
         document, what `mpi_facts` returns if the spec has an MPI, else None, and the variables
-        that activating it sets, if conda made it. None if it is not built, or if its base
-        interpreter or its MPI is gone or was replaced since.
+        that activating it sets, if conda made it. None if it is not built, if it was changed
+        since, or if its base interpreter or its MPI is gone or was replaced.
     """
     known = read_known(resolved(cache, digest))
     if known is None:
@@ -155,6 +186,8 @@ def find(cache: str, digest: str) -> dict[str, Any] | None:
         mpi = mpi_facts(cache, lock["mpi"]["mpiexec"])
         if mpi is None or {**lock["mpi"], **mpi} != lock["mpi"]:
             return None
+    if contents(prefix) != seal_of(prefix):
+        return None
     found = {"python": python, "bin": f"{prefix}/bin", "prefix": prefix, "lock": lock, "mpi": mpi}
     return {**found, "activation": known.get("activation", {})}
 
@@ -187,6 +220,38 @@ def find_image(cache: str, environment: dict[str, Any], engine: str) -> dict[str
         use of them. None if it is not known; the engine may still have lost it.
     """
     return read_known(image(cache, environment, engine))
+
+
+def seal_of(prefix: str) -> str:
+    """Return what `contents` said when the environment was built; empty if nobody wrote it."""
+    try:
+        with open(f"{prefix}/seal", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def contents(prefix: str) -> str:
+    """Return a line for each file of an environment: its path, size and modification time (ns).
+
+    Modes do not hold root back, and others can change them: so each run looks. That is one lstat
+    per file, 7 ms for Chainer and NumPy. Not looked at is the bytecode that Python writes itself.
+    Neither inodes nor change times count: they differ in a copy, or when uv links a file again.
+    """
+    lines = []
+    folders = [prefix]
+    begin = len(prefix) + 1
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != "__pycache__":
+                        folders.append(entry.path)
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                lines.append(f"{entry.path[begin:]}\0{status.st_size} {status.st_mtime_ns}\n")
+    lines.sort()
+    return "".join(line for line in lines if not line.startswith("seal\0"))
 
 
 def interpreter_facts(cache: str, path: str) -> dict[str, Any]:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import os
 import time
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from rechain.environment import packed, store
+from rechain.environment import packed, seal, store
 from rechain.environment.build import packages_of, workbench
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
 
-__all__ = ["Stored", "all_stored", "collect", "find", "locks_of", "remove", "size", "verify"]
+__all__ = [
+    "Stored",
+    "all_stored",
+    "collect",
+    "find",
+    "frees",
+    "locks_of",
+    "remove",
+    "size",
+    "verify",
+]
 
 # What stands in an environment beside the files that its packages list.
 _NOT_RECORDED = ("_virtualenv.py", "_virtualenv.pth", "distutils-precedence.pth")
@@ -26,7 +39,9 @@ class Stored(NamedTuple):
         prefix: its folder, absolute.
         lock: its lock document.
         made: when it was built, seconds since 1970.
-        runs: the folders of the runs that used it and are still there.
+        runs: the folders of the runs that used it, or were submitted and will, and are still
+            there.
+        shells: the pids of the shells that are open in it.
     """
 
     name: str
@@ -34,20 +49,52 @@ class Stored(NamedTuple):
     lock: dict[str, Any]
     made: float
     runs: list[str]
+    shells: list[int]
 
 
 def all_stored(cache: str) -> list[Stored]:
     """Return all environments that are built, the newest first."""
     folder = store.environments(cache)
     names = os.listdir(folder) if os.path.isdir(folder) else []
+    wanted = _wanted(cache)
     found = []
     for name in names:
         lock = store.read_known(f"{folder}/{name}/lock.json")
         if not name.startswith(".") and lock is not None:
             made = os.stat(f"{folder}/{name}").st_mtime
-            runs = store.users(cache, name)
-            found.append(Stored(name, f"{folder}/{name}", lock, made, runs))
+            users = {*store.users(cache, name), *wanted.get(name, ())}
+            runs = sorted(one for one in users if not one.startswith("/proc/"))
+            shells = sorted(int(one[len("/proc/") :]) for one in users - {*runs})
+            found.append(Stored(name, f"{folder}/{name}", lock, made, runs, shells))
     return sorted(found, key=lambda one: (-one.made, one.name))
+
+
+def _wanted(cache: str) -> dict[str, list[str]]:
+    """Return the run folders of each environment whose spec was submitted."""
+    found: dict[str, list[str]] = {}
+    for digest, name in _pointers(cache):
+        found.setdefault(name, []).extend(store.users(cache, digest))
+    return found
+
+
+def _pointers(cache: str) -> Iterator[tuple[str, str]]:
+    for path in glob.glob(f"{glob.escape(cache)}/resolved/*.json"):
+        known = store.read_known(path)
+        if known is not None:
+            yield os.path.basename(path)[: -len(".json")], known["environment"]
+
+
+def _is_preparing(cache: str) -> bool:
+    """Return whether some process of this host is about to point to what it builds."""
+    for path in glob.glob(f"{glob.escape(cache)}/resolved/*.lock"):
+        with open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                continue  # a file system without such locks
+    return False
 
 
 def find(cache: str, beginning: str) -> Stored:
@@ -78,6 +125,16 @@ def size(stored: Stored) -> int:
     return total
 
 
+def frees(stored: Stored) -> int:
+    """Return the bytes that removing an environment frees: what uv's cache shares stays there."""
+    total = 0
+    for folder, _, names in os.walk(stored.prefix):
+        for name in names:
+            status = os.lstat(f"{folder}/{name}")
+            total += status.st_blocks * 512 * (status.st_nlink == 1)
+    return total
+
+
 def verify(stored: Stored) -> list[str]:
     """Return what is wrong with an environment: nothing, if each file is as it was installed."""
     from rechain.environment.resolve import identity
@@ -102,10 +159,10 @@ def verify(stored: Stored) -> list[str]:
             found.append(f"{name} {version}: is not in the lock")
         elif wanted != version:
             found.append(f"{name} {version}: the lock has {wanted}")
-        for path, digest in _record(f"{site}/{info}/RECORD"):
+        for path, digest in seal.record(f"{site}/{info}/RECORD"):
             full = os.path.normpath(f"{site}/{path}")
             recorded.add(full)
-            if digest and (wrong := _differs(full, digest)):
+            if digest and (wrong := seal.differs(full, digest)):
                 found.append(f"{os.path.relpath(full, stored.prefix)}: {wrong}")
     found += [f"{name} {version}: is missing" for name, version in locked.items()]
     for folder, _, names in os.walk(site):
@@ -125,37 +182,6 @@ def _installed(info: str) -> tuple[str, str]:
     return canonicalize_name(name), version
 
 
-def _record(path: str) -> Iterator[tuple[str, str]]:
-    import csv
-
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-    except (OSError, ValueError):
-        rows = []
-    for row in rows:
-        if len(row) == 3:
-            yield row[0], row[1]
-
-
-def _differs(path: str, digest: str) -> str:
-    import base64
-
-    from rechain.job.hashing import sha256
-
-    algorithm, _, wanted = digest.partition("=")
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError:
-        return "is missing"
-    if algorithm != "sha256":
-        return ""
-    raw = bytes.fromhex(sha256(len(data))(data).hexdigest())
-    made = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-    return "" if made == wanted else "was changed"
-
-
 def remove(cache: str, stored: Stored) -> None:
     """Remove an environment. It is gone at once or not at all.
 
@@ -168,6 +194,8 @@ def remove(cache: str, stored: Stored) -> None:
         os.rename(stored.prefix, f"{bench}/{stored.name}")
     packed.forget(cache, stored.name)
     store.forget_users(cache, stored.name)
+    with contextlib.suppress(OSError):
+        os.unlink(store.checked(cache, stored.name))
 
 
 def collect(
@@ -185,17 +213,23 @@ def collect(
         Those that are removed.
     """
     kept = {lock.get("digest") for lock in runs}
+    if _is_preparing(cache):
+        pointed = {name for _, name in _pointers(cache)}
+        kept |= {one.lock["digest"] for one in all_stored(cache) if one.name not in pointed}
     old = time.time() - seconds
-    found = [
-        one
-        for one in all_stored(cache)
-        if not one.runs and one.lock["digest"] not in kept and one.made <= old
-    ]
+
+    def unused() -> list[Stored]:
+        return [
+            one
+            for one in all_stored(cache)
+            if not (one.runs or one.shells or one.lock["digest"] in kept or one.made > old)
+        ]
+
+    if dry:
+        return unused()
     removed = []
-    for one in found:
-        if dry:
-            removed.append(one)
-        elif not store.users(cache, one.name):  # nobody has come in the meantime
+    for one in unused():
+        if one in unused():  # nobody has come in the meantime
             remove(cache, one)
             removed.append(one)
     return removed

@@ -67,7 +67,8 @@ class Chainer(_FrameworkBaseEstimator):
             a folder with snapshots, whose newest the script takes up as a requeued run would.
         max_run_duration_seconds: after this time the run is stopped.
         framework_version: Chainer's version, one of `get_supported_versions()`.
-        _enable_optimized_mode: not built yet.
+        _enable_optimized_mode: build the environment on top of the recipe's own, if that is built,
+            instead of as a whole. What comes out is the same.
         _disable_validation: False checks the script when it is submitted, without ever stopping
             it: undefined names and syntax, with ruff (`rechain[lint]`), and imports of packages
             that the environment will not have. What is found is in the run's notes.

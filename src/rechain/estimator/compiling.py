@@ -218,7 +218,10 @@ def _environment(
         python = python or named
     pip = [*estimator._pip, *added]
     spec = venv_spec(recipe, python, pip, strict, mpi, gpu, as_of, conda=conda)
-    return spec, [*notes, *spec.pop("notes")]
+    notes = [*notes, *spec.pop("notes")]
+    if estimator._given["_enable_optimized_mode"] and spec["pip"] and conda is None:
+        spec["layered"] = True  # how it is built; it is the same environment, with the same digest
+    return spec, notes
 
 
 def _locked(

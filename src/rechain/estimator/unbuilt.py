@@ -22,7 +22,6 @@ _UNBUILT: dict[str, tuple[object, str]] = {
     "custom_docker_base_image": (None, _IMAGE),
     "image_registry_details": (None, _IMAGE),
     "shm_size": (None, "Leave it out: without a container the script has all of /dev/shm."),
-    "_enable_optimized_mode": (False, "Leave it out: environments are built once and kept."),
 }
 
 

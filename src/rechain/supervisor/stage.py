@@ -12,11 +12,12 @@ from rechain.supervisor.script import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from rechain.record.journal import Journal
 
-__all__ = ["PROGRAM", "SOURCE", "EnvironmentNotReady", "Stage"]
+__all__ = ["PROGRAM", "SOURCE", "EnvironmentNotReady", "Stage", "surround"]
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What every process of ours is: see `__main__.py`.
@@ -24,6 +25,7 @@ PROGRAM = f"{SOURCE}/rechain/supervisor/__main__.py"
 _GUEST = f"{SOURCE}/rechain/guest"
 _HOOKS = f"{_GUEST}/hooks"
 _COMMANDS = f"{_GUEST}/commands"  # what answers in place of conda
+_INSTALLER = f"{_GUEST}/installer"
 
 
 class EnvironmentNotReady(Exception):
@@ -329,30 +331,13 @@ class Stage:
         assert self._found is not None
         job = self._job
         environment = dict(self._script_environment)
-        if self._found["bin"]:
-            before = self._found["bin"]
-            if self._found["activation"]:
-                before = f"{self._activate(environment)}:{_COMMANDS}"
-            else:
-                environment["VIRTUAL_ENV"] = self._found["prefix"]
-            environment["PATH"] = f"{before}:{environment.get('PATH', os.defpath)}"
-        for name, value in (self._found["mpi"] or {"variables": {}})["variables"].items():
-            if name == "LD_LIBRARY_PATH" and environment.get(name):
-                environment[name] = f"{value}:{environment[name]}"
-            environment.setdefault(name, value)
-        path = environment.get("PYTHONPATH") or _GUEST
-        if path.partition(":")[0] != _GUEST:  # else it is submitted by another run's script
-            path = f"{_GUEST}:{path}"
         stall = job["limits"].get("stall_seconds")
+        ranks = job["distribution"]["communicator"] != "None"
+        packages = f"{self._run.work}/.packages"
+        own = {*job["variables"], *job["secrets"]}
+        surround(environment, self._found, packages, own, hooked=bool(stall or ranks))
         if stall:
             environment["RECHAIN_STALL"] = str(stall)
-        environment.pop("RECHAIN_COMPAT", None)  # of another run, whose script submitted this one
-        compat = self._found["lock"].get("compat")
-        if compat:
-            environment["RECHAIN_COMPAT"] = " ".join(compat)
-        if stall or compat or job["distribution"]["communicator"] != "None":
-            path = f"{_HOOKS}:{path}"
-        environment["PYTHONPATH"] = path
         environment.setdefault("PYTHONUNBUFFERED", "1")
         for one in self._data:
             environment[one["variable"]] = one["value"]
@@ -384,15 +369,57 @@ class Stage:
         )
         return environment
 
-    def _activate(self, environment: dict[str, str]) -> str:
-        """Set what conda's activation sets, but for what the user sets; return its PATH."""
-        assert self._found is not None
-        own = {*self._job["variables"], *self._job["secrets"]}
-        found: dict[str, str] = self._found["activation"]
-        for name, value in found.items():
-            if name != "PATH" and name not in own:
-                environment[name] = value
-        return found["PATH"]
+
+def surround(
+    environment: dict[str, str],
+    found: dict[str, Any],
+    packages: str,
+    own: Collection[str] = (),
+    hooked: bool = False,
+) -> None:
+    """Add to a script's variables what goes with its environment.
+
+    Args:
+        environment: all the script's variables.
+        found: the environment, as `store.find` returned it.
+        packages: where packages go that the script installs.
+        own: the variables that the user sets, and conda's activation therefore does not.
+        hooked: whether the script needs the hooks in any case.
+    """
+    for name, value in (found["mpi"] or {"variables": {}})["variables"].items():
+        if name == "LD_LIBRARY_PATH" and environment.get(name):
+            environment[name] = f"{value}:{environment[name]}"
+        environment.setdefault(name, value)
+    # Of another run, whose script submitted this one:
+    installed = environment.pop("RECHAIN_PACKAGES", None) or _GUEST
+    for name in ("RECHAIN_ENVIRONMENT", "RECHAIN_COMPAT"):
+        environment.pop(name, None)
+    given = environment.get("PYTHONPATH", "").split(":")
+    path = [_GUEST]
+    if found["prefix"]:
+        # That must be there before Python starts, or it would take it for missing for good.
+        version = ".".join(found["lock"]["interpreter"]["version"].split(".")[:2])
+        site = f"{packages}/lib/python{version}/site-packages"
+        os.makedirs(site, exist_ok=True)
+        others = environment.get("PATH", os.defpath)
+        bins, activation = found["bin"], found["activation"]
+        if activation:
+            bins = f"{activation['PATH']}:{_COMMANDS}"
+            unset = {name: value for name, value in activation.items() if name not in own}
+            environment.update({**unset, "PATH": others})
+        else:
+            environment["VIRTUAL_ENV"] = found["prefix"]
+        environment["PATH"] = f"{packages}/bin:{bins}:{others}"
+        environment["RECHAIN_ENVIRONMENT"] = found["prefix"]
+        environment["RECHAIN_PACKAGES"] = packages
+        path += [_INSTALLER, site]
+    compat = found["lock"].get("compat")
+    if compat:
+        environment["RECHAIN_COMPAT"] = " ".join(compat)
+    if hooked or compat or found["prefix"]:
+        path.insert(0, _HOOKS)
+    path += [one for one in given if one and not one.startswith((_GUEST, installed))]
+    environment["PYTHONPATH"] = ":".join(path)
 
 
 def _which(name: str, path: str, work: str) -> str | None:

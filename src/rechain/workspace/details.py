@@ -17,6 +17,7 @@ __all__ = [
     "describe",
     "details",
     "hint",
+    "installed",
     "nodes_in_words",
     "queued_seconds",
     "ranks_in_words",
@@ -57,6 +58,8 @@ def details(run: Run) -> dict[str, Any]:
             for note in attempt.notes
         ],
     }
+    if added := installed(run):
+        found["installedByScript"] = added
     last = state.last
     if last and last.started:
         found["startTimeUtc"] = _utc(last.started)
@@ -83,6 +86,20 @@ def describe(end: dict[str, Any]) -> str:
 def hint(end: dict[str, Any]) -> str:
     """Return what to do about an end; empty if there is nothing to say."""
     return end.get("hint") or CAUSES[end["cause"]].hint
+
+
+def installed(run: Run) -> list[str]:
+    """Return what the script has installed beside its environment, such as `tqdm 4.64.1`."""
+    import glob
+    import os
+
+    found = []
+    folders = f"{glob.escape(run._paths.work)}/.packages/lib/python*/site-packages"
+    for path in glob.glob(f"{folders}/*.*-info") + glob.glob(f"{folders}/*.egg-link"):
+        name, _, kind = os.path.basename(path).rpartition(".")
+        words = name.split("-")[:2]
+        found.append(f"{name}, editable" if kind == "egg-link" else " ".join(words))
+    return sorted(found, key=str.lower)
 
 
 def ranks_in_words(distribution: dict[str, Any]) -> list[str]:

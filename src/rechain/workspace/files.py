@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["RunFile", "copy", "listing", "logs", "text"]
 
 _HEAD_BYTES = 256 << 10  # enough for the directory of names at the front of a small npz
+_NOT_MADE = ("__pycache__", ".packages")  # what the script did not make itself
 
 
 class RunFile(NamedTuple):
@@ -152,7 +153,7 @@ def _is_stamped(path: str) -> bool:
 def _below(root: str) -> dict[str, str]:
     found = {}
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+        folders[:] = [name for name in folders if name not in _NOT_MADE]
         prefix = os.path.relpath(folder, root)
         for name in names:
             inside = name if prefix == "." else f"{prefix}/{name}"

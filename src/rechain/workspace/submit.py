@@ -242,10 +242,12 @@ class Prepared:
         self._fill(staged, facts)
         held.enter_context(_signals_held())
         self._enter(staged)
+        cache = store.cache_root()
+        store.want(cache, self._job.environment, self._paths.root)
         return {
             "script": self._script_environment(),
             "prepare": {**os.environ, **_data_secrets()},
-            "cache": store.cache_root(),
+            "cache": cache,
         }
 
     def _enter(self, staged: RunPaths) -> None:

@@ -9,7 +9,8 @@ import click
 __all__ = ["command"]
 
 _VERBS = (
-    "lock", "import", "build", "list", "show", "verify", "export", "containerfile", "rm", "gc",
+    "lock", "import", "build", "shell", "list", "show", "verify", "export", "containerfile",
+    "rm", "gc",
 )  # fmt: skip
 
 

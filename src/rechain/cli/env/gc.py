@@ -19,16 +19,23 @@ __all__ = ["command"]
 def command(days: float, dry: bool) -> None:
     """Remove the environments that no run folder refers to any more.
 
-    A run that used an environment keeps it, in whatever workspace, until its folder is deleted.
-    What was removed is built again, the same, when it is asked for.
+    A run that used an environment, or was submitted and will, keeps it, in whatever workspace,
+    until its folder is deleted; so does a shell that is open in it. What was removed is built
+    again, the same, when it is asked for.
     """
     from rechain.environment import locks, store, stored
 
     experiments = f"{workspace()._paths.root}/experiments"
     roots = map(os.path.dirname, glob.glob(f"{experiments}/*/*/lock.json"))
-    found = stored.collect(store.cache_root(), days * 86400, stored.locks_of(roots), dry)
+    cache, others = store.cache_root(), stored.locks_of(roots)
+    bytes_of = {one.name: stored.frees(one) for one in stored.all_stored(cache)}
+    found = stored.collect(cache, days * 86400, others, dry)
     word = "would remove" if dry else "removed"
     for one in found:
-        click.echo(f"{word} {one.name[:12]}  {locks.shown(one.lock)}")
+        size = f"{bytes_of[one.name] / 1e6:.1f} MB"
+        click.echo(f"{word} {one.name[:12]}  {size:>10}  {locks.shown(one.lock)}")
     if not found:
         click.echo("nothing to remove", err=True)
+        return
+    total = sum(bytes_of[one.name] for one in found) / 1e6
+    click.echo(f"{'would free' if dry else 'freed'} {total:.1f} MB; uv's cache keeps its wheels")

@@ -28,6 +28,7 @@ def command(as_json: bool) -> None:
                 "bytes": stored.size(one),
                 "made": one.made,
                 "runs": one.runs,
+                "shells": one.shells,
                 "recipe": one.lock["recipe"],
                 "python": one.lock["interpreter"]["version"],
                 "as_of": one.lock["as_of"],

@@ -24,6 +24,10 @@ def command(environments: tuple[str, ...], yes: bool) -> None:
 
     found = {one.name: one for one in map(find_stored, environments)}
     for one in found.values():
+        if one.shells:
+            raise UserErrorException(
+                f"{one.name[:12]} is used by a shell: process {one.shells[0]}"
+            )
         for root in one.runs:
             if fold(RunPaths(root)).end is None:
                 raise UserErrorException(

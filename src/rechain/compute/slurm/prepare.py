@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 from rechain.compute.target import StartError
+from rechain.environment import store
 from rechain.record import jsonl
 from rechain.supervisor.stage import SOURCE
 
@@ -36,6 +37,7 @@ def prepare_here(run: RunPaths, request: Mapping[str, Any], payload: Mapping[str
     """
     job = jsonl.read(run.job)
     wanted = job["environment"]
+    store.want(request["store"] or payload["cache"], wanted, run.root)
     # A user's own interpreter is looked for on the node, and its GPU decides what to build.
     if wanted["kind"] != "user-managed" and "gpu" not in wanted:
         found = _child("environment", [run.job], request, payload)
@@ -53,13 +55,13 @@ def _child(
     """Return the outcome of one of the programs that prepare."""
     import subprocess
 
+    cache = request["store"] or payload["cache"]
     with tempfile.TemporaryDirectory(prefix="rechain-") as folder:
         result = f"{folder}/result.json"
         code = _CODE.format(SOURCE, what)
         line = f"exec {shlex.join([sys.executable, '-I', '-c', code, *arguments, result])}"
         if request["prologue"]:
             line = f". {shlex.quote(request['prologue'])} && {line}"
-        cache = request["store"] or payload["cache"]
         environment = {**payload["prepare"], "RECHAIN_CACHE": cache}
         with open(f"{folder}/log", "w+", errors="replace") as log:
             subprocess.run(

@@ -185,7 +185,7 @@ def _environment(prefix: str, minor: str, lock: dict[str, Any], folder: str) -> 
         folders[:] = [name for name in folders if name != "__pycache__"]
         for name in names:
             path = os.path.normpath(f"{inside}/{name}")
-            if path == "lock.json" or path.startswith("bin/python"):
+            if path in ("lock.json", "seal") or path.startswith("bin/python"):
                 continue
             _copy_file(f"{prefix}/{path}", f"{packages if path in theirs else recipe}/{path}")
     os.makedirs(f"{recipe}/bin", exist_ok=True)

@@ -1,4 +1,4 @@
-"""What Rechain adds to a rank under MPI, to a script with a stall watchdog, and to an old Chainer.
+"""What Rechain adds to a script in a stored environment, to a rank, to an old Chainer.
 
 Python imports a module of this name at its start. The one that would have been imported without
 us is imported first. Nothing here may change what the script does as long as all goes well, or
@@ -11,6 +11,7 @@ raise in any case: a script must not fail because it is watched.
 - Ranks on different virtual nodes of this machine have different processor names.
 - Chainer's reports of other ranks than 0 are noted as such.
 - What Python and NumPy have dropped is put back, where the recipe says so: `rechain_guest.compat`.
+- What the script has installed with pip is found as in a site-packages, `.pth` files and all.
 - On SIGUSR2 the stacks of all threads go to stderr, if a stall watchdog asked for it.
 """
 
@@ -22,13 +23,14 @@ __all__ = []
 
 def _import_the_next_one():
     import importlib.machinery
-    import importlib.util
 
     here = os.path.dirname(os.path.abspath(__file__))
     path = [folder for folder in sys.path if os.path.abspath(folder or ".") != here]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", path)
     if spec is None or spec.loader is None:
         return
+    import importlib.util
+
     module = importlib.util.module_from_spec(spec)
     sys.modules["sitecustomize"] = module
     spec.loader.exec_module(module)
@@ -266,6 +268,8 @@ def _install():
         import signal
 
         faulthandler.register(signal.SIGUSR2, all_threads=True, chain=False)
+    if os.environ.get("RECHAIN_PACKAGES"):
+        _take_installed(os.environ["RECHAIN_PACKAGES"])
     functions = {}
     if os.environ.get("RECHAIN_COMPAT"):
         from rechain_guest import compat
@@ -279,6 +283,19 @@ def _install():
         functions["chainer.training.extensions.log_report"] = _guarded(_note_reports)
     if functions:
         sys.meta_path.insert(0, _AfterImport(functions))
+
+
+def _take_installed(base):
+    """Read the `.pth` files of what was installed: Python does so for its own folders only."""
+    folder = "%s/lib/python%d.%d/site-packages" % ((base,) + sys.version_info[:2])
+    if os.environ.get("PYTHONUSERBASE") == base:  # a setup.py that pip runs, with --user
+        import site
+
+        site.ENABLE_USER_SITE = True
+    if folder in sys.path and any(name.endswith(".pth") for name in os.listdir(folder)):
+        import site
+
+        site.addsitedir(folder)
 
 
 def _guarded(function):

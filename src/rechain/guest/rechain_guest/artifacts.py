@@ -8,6 +8,7 @@ from .exceptions import AzureMLException, UserErrorException
 __all__ = ["artifact_name", "copy_out", "find", "keep", "names", "put"]
 
 _CLONE = 0x40049409  # ioctl FICLONE: a copy that shares blocks until one side changes
+_NOT_MADE = ("__pycache__", ".packages")  # what the script did not make itself
 
 
 def artifact_name(name):
@@ -119,7 +120,7 @@ def copy_out(source, name, output):
 
 def _below(root):
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+        folders[:] = [name for name in folders if name not in _NOT_MADE]
         prefix = os.path.relpath(folder, root).replace(os.sep, "/")
         for name in files:
             yield name if prefix == "." else "{}/{}".format(prefix, name)
