@@ -118,6 +118,27 @@ def test_a_changed_data_file_is_found(first, tmp_path: Path, folder: bool) -> No
         run.replay()
 
 
+def test_inputs_are_compared_by_what_was_recorded_when_they_were_brought(first) -> None:
+    run, second = first(), first()
+
+    def record(of: Run, version: str, digest: str | None) -> None:
+        files = [["a", 3, "1", digest and "same"], ["b", 3, version, digest]]
+        entry = {"name": "digits", "version": version, "digest": digest, "files": files}
+        jsonl.write_atomic(f"{of.folder}/inputs.json", {"schema": 1, "inputs": [entry]})
+
+    record(run, "1", "x")
+    record(second, "2", "x")  # fetched again, and the same
+    assert run.differences(second)["changes"] == []
+    for version, digest in (("2", "y"), ("2", None)):
+        record(run, "1", digest and "x")
+        record(second, version, digest)
+        (found,) = run.differences(second)["changes"]
+        assert found == {"what": "data", "text": "the input digits changed: b changed"}
+    os.unlink(f"{second.folder}/inputs.json")
+    (found,) = run.differences(second)["changes"]
+    assert found["text"] == "the input digits removed"
+
+
 def test_changed_code_is_found(submit, first) -> None:
     run = first()
     (submit.source / "part.py").write_text("ADDED = 1")

@@ -84,8 +84,7 @@ def _changes(first: Run, second: Run) -> Iterator[tuple[str, str]]:
     one, other = first._job, second._job
     yield from (("code", text) for text in _code(first, second))
     yield from (("environment", text) for text in _locks(_lock(first), _lock(second)))
-    yield from (("data", text) for text in _data(one, other))
-    yield from (("data", text) for text in _inputs(first, second))
+    yield from (("data", text) for text in (*_data(one, other), *_inputs(first, second)))
     for text in _mapped(_seeds(one), _seeds(other)):
         yield "seed", text
     for text in _mapped(_threads(first), _threads(second)):
@@ -164,22 +163,38 @@ def _data(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
     resumed = [(job.get("resumed") or {}).get("files") for job in (one, other)]
     if resumed[0] != resumed[1]:
         yield "the snapshot that it goes on from"
-    if one.get("inputs") != other.get("inputs"):
-        yield "the inputs"
 
 
 def _inputs(first: Run, second: Run) -> Iterator[str]:
-    """Say which inputs had other contents; those that only one of them read are told above."""
-    known = []
+    """Say which inputs are not what they were, by what was recorded when they were brought."""
+    read = []
     for run in (first, second):
         try:
-            read = jsonl.read(run._paths.inputs)["inputs"]
+            document = jsonl.read(run._paths.inputs)
         except (OSError, ValueError):
-            return
-        known.append({one["name"]: one["digest"] or one["version"] for one in read})
-    for name in sorted({*known[0]} & {*known[1]}):
-        if known[0][name] != known[1][name]:
-            yield f"the input {name} changed"
+            document = {"inputs": []}
+        read.append({entry["name"]: entry for entry in document["inputs"]})
+    for name in sorted({*read[0], *read[1]}):
+        before, after = read[0].get(name), read[1].get(name)
+        if before is None or after is None:
+            yield f"the input {name} {_how(before is not None, after is not None)}"
+            continue
+        by = "digest" if before["digest"] and after["digest"] else "version"
+        if before[by] == after[by]:
+            continue
+        files = [
+            {path: digest or [size, version] for path, size, version, digest in entry["files"]}
+            for entry in (before, after)
+            if entry.get("files")
+        ]
+        changed = [
+            f"{path} {_how(path in files[0], path in files[1])}"
+            for path in (sorted({*files[0], *files[1]}) if len(files) == 2 else ())
+            if files[0].get(path) != files[1].get(path)
+        ]
+        yield f"the input {name} changed" + (
+            f": {', '.join(_limited(changed))}" if changed else ""
+        )
 
 
 def _is_seed(name: str) -> bool:
