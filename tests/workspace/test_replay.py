@@ -118,6 +118,27 @@ def test_a_changed_data_file_is_found(first, tmp_path: Path, folder: bool) -> No
         run.replay()
 
 
+def test_a_changed_input_is_found_and_outputs_are_kept_in_a_datastore_too(submit) -> None:
+    store = Workspace.local().get_default_datastore()
+    Path("digits").mkdir()
+    Path("digits/a").write_text("1")
+    store.upload("digits", "digits", show_progress=False)
+    given = [store.path("digits").as_download("in"), store.path("kept").as_upload("outputs")]
+    script = "open('outputs/b', 'w').write(open('in/a').read())"
+    run = submit.done(script, inputs=given)
+    assert run.get_status() == "Completed", Path(run.folder, "attempts/1/0.err").read_text()
+    assert Path(store.folder, "kept/b").read_text() == "1"
+    assert Path(run.folder, "outputs/b").read_text() == "1"
+    Path("digits/a").write_text("2")
+    store.upload("digits", "digits", overwrite=True, show_progress=False)
+    second = run.replay()
+    second.wait_for_completion(raise_on_error=False)
+    found = run.differences(second)
+    assert "outputs/b" in {row["file"] for row in found["outputs"]}
+    assert [row["what"] for row in found["changes"]] == ["data"]
+    assert found["changes"][0]["text"].endswith("changed: a changed")
+
+
 def test_inputs_are_compared_by_what_was_recorded_when_they_were_brought(first) -> None:
     run, second = first(), first()
 

@@ -231,13 +231,11 @@ class Prepared:
                 from rechain.workspace.resuming import store_snapshot
 
                 resumed["files"] = store_snapshot(store_path, resumed)
-        given = self._job.command[1:] + [
-            text
-            for name, text in self._job.variables.items()
-            if name.startswith("AZUREML_DATAREFERENCE_")
-        ]
         self._job = self._job.replace(
-            source=source, resumed=resumed, notes=[*self._job.notes, *notes], seen=look(given)
+            source=source,
+            resumed=resumed,
+            notes=[*self._job.notes, *notes],
+            seen=look(self._job.command[1:]),
         )
         self._fill(staged, facts)
         held.enter_context(_signals_held())
