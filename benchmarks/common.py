@@ -63,7 +63,7 @@ PEERS = {
     "sagemaker": Peer(("sagemaker-training==5.1.4",)),
     "submitit": Peer(("submitit==1.5.4",)),
     "torchx": Peer(("torchx==0.7.0",)),
-    "virtualenv": Peer(("virtualenv==20.17.1",), "3.6"),
+    "virtualenv": Peer(("virtualenv==20.21.1",)),  # the last that makes Python 3.6
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -218,3 +219,33 @@ def test_with_a_damaged_cache_of_uv_the_next_environment_is_good(damage, spec, o
     made = prepare(spec, str(tmp_path / "other"))
     assert text_of(made) == good
     assert seal.holds(made["prefix"])
+
+
+KILLED = {
+    "before it is sealed": "seal.put = die",
+    "while it is sealed": "seal._close = die",
+    "while files are compared": "seal.differs = die",
+    "while the changed one makes room": "rename = os.rename\n"
+    "def once(a, b):\n    rename(a, b)\n    b.endswith('/changed') and die()\n"
+    "os.rename = once",
+}
+
+
+@pytest.mark.parametrize("hook", KILLED.values(), ids=KILLED)
+def test_a_build_that_is_killed_leaves_nothing_that_looks_finished(hook, spec, own):
+    """The environment was changed before, and is about to be built again."""
+    made = prepare(spec, own)
+    good = text_of(made)
+    poison(made)
+    code = (
+        "import json, os, signal, sys\n"
+        "from rechain.environment import prepare as module, seal\n"
+        "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"{hook}\nmodule.prepare(json.loads(sys.argv[1]), {own!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(spec)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert store.find(own, spec["digest"]) is None
+    again = prepare(spec, own)
+    assert text_of(again) == good
+    assert os.listdir(store.environments(own)) == [os.path.basename(again["prefix"])]
