@@ -86,6 +86,7 @@ def python_package(folder: Path, executable: str) -> Recipe:
     made = Recipe(folder, "python", version, f"h0_0_{abi}", constrains=[f"python_abi {minor}.*"])
     library = made.root / "lib" / f"python{minor}"
     shutil.copytree(base / "lib" / f"python{minor}", library, ignore=_ignored, symlinks=True)
+    shutil.copytree(base / "include", made.root / "include")
     (library / "site-packages").mkdir()
     made.write(f"lib/python{minor}/site-packages/README.txt", "Packages go here.\n")
     (made.root / "bin").mkdir()

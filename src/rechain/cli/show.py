@@ -146,4 +146,6 @@ def _environment(run: Run) -> str:
     version = f"Python {interpreter['version']}" if interpreter.get("version") else "Python"
     if lock["kind"] == "user-managed":
         return f"user-managed: {version}, {interpreter['path']}"
-    return f"{lock['recipe']}, {version}, {len(lock['packages'])} packages"
+    conda = lock.get("conda", {"packages": ()})["packages"]
+    count = f"{len(lock['packages'])} packages" + (f", {len(conda)} of conda" if conda else "")
+    return f"{lock['recipe']}, {version}, {count}"

@@ -22,6 +22,7 @@ __all__ = [
     "build",
     "clear_leavings",
     "folder_of",
+    "libraries",
     "packages_of",
     "requirement",
     "tell_builds",
@@ -195,9 +196,10 @@ def _install(
     at = folder if "conda" in lock else "/proc/self/cwd"  # conda's scripts name their Python
     quick = [*arguments, f"{at}/{name}/bin/python", *([] if only else ["--offline"])]
     slow = [*arguments, f"{folder}/{name}/bin/python"]
-    done = uv.run(quick, folder)
+    linking = libraries(lock, f"{folder}/{name}/bin/python")
+    done = uv.run(quick, folder, extra=linking)
     if done.code != 0 and not _full(done.errors):
-        done = uv.run(slow, folder, tell_builds(say))
+        done = uv.run(slow, folder, tell_builds(say), linking)
     if done.code != 0:
         raise uv.explain(done.errors, "installing")
     site = packages_of(f"{folder}/{name}", lock)
@@ -209,7 +211,7 @@ def _install(
         say(f"uv's cache has damaged files of {', '.join(damaged)}: fetched again")
         uv.run(["cache", "clean", *damaged], folder)
         again = [word for one in damaged for word in ("--reinstall-package", one)]
-        done = uv.run([*slow, *again], folder, tell_builds(say))
+        done = uv.run([*slow, *again], folder, tell_builds(say), linking)
         if done.code != 0:
             raise uv.explain(done.errors, f"fetching {', '.join(damaged)} again")
         _drop_marks(site)
@@ -239,6 +241,20 @@ def _drop_marks(packages: str) -> None:
         with open(f"{info}/RECORD", "w", encoding="utf-8", newline="") as file:
             file.writelines(lines)
         os.unlink(mark)
+
+
+def libraries(lock: dict[str, Any], python: str) -> dict[str, str]:
+    """Return the variables that make a compiler find an environment's own libraries.
+
+    A Python of conda names the place where they will be, once the environment is in its place.
+
+    Args:
+        lock: the environment's lock document.
+        python: its interpreter, where it is now.
+    """
+    if "conda" not in lock:
+        return {}
+    return {"LIBRARY_PATH": f"{os.path.dirname(os.path.dirname(python))}/lib"}
 
 
 def tell_builds(say: Callable[[str], None]) -> Callable[[str], None]:

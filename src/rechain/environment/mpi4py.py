@@ -15,6 +15,7 @@ from rechain import recipes
 from rechain.environment import uv
 from rechain.environment.build import (
     alone,
+    libraries,
     requirement,
     tell_builds,
     workbench,
@@ -63,7 +64,7 @@ def built(lock: dict[str, Any], python: str, cache: str, say: Callable[[str], No
         arguments += ["--python", python]
         # From scratch: in its cache uv builds a second time where it did the first, and what was
         # compiled there for one MPI would be taken for another.
-        more = {"MPICC": mpicc, "CFLAGS": _FLAGS}
+        more = {"MPICC": mpicc, "CFLAGS": _FLAGS, **libraries(lock, python)}
         done = uv.run([*arguments, "--no-cache"], folder, tell_builds(say), more)
         if done.code != 0:
             raise uv.explain(done.errors, "building mpi4py")

@@ -64,6 +64,8 @@ def cache_usable(cache: str) -> Iterator[None]:
     """
     try:
         yield
+    except UserErrorException as error:  # of settings that are read where it is built
+        raise EnvironmentFailure(error.message) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise EnvironmentFailure(

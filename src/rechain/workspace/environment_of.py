@@ -40,6 +40,12 @@ def environment_of(job: dict[str, Any], paths: RunPaths) -> Environment:
         made.as_of = asked.get("as_of")
         return made
     dependencies.set_python_version(lock["interpreter"]["version"])
+    conda = lock.get("conda", {"channels": (), "packages": ()})
+    for channel in conda["channels"]:
+        dependencies.add_channel(channel)
+    for package in conda["packages"]:
+        if package["name"] != "python":
+            dependencies.add_conda_package("{name}={version}={build}".format_map(package))
     dependencies.set_pip_requirements([_requirement(package) for package in lock["packages"]])
     return made
 

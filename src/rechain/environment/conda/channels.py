@@ -73,7 +73,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         environ: the variables of whoever asks.
 
     Raises:
-        UserErrorException: a file of them cannot be read.
+        UserErrorException: a file of them cannot be read, or names a channel that is none.
     """
     home = environ.get("HOME") or os.path.expanduser("~")
     config = environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
@@ -172,7 +172,7 @@ def address(name: str, settings: Settings) -> str:
     text = name.strip().rstrip("/")
     if "://" in text:
         if _bare(text, {}) != text:
-            shown = re.sub(r"://[^/@]*@|/t/[^/]+", lambda at: at[0][:3], text)
+            shown = re.sub(r"://[^/@]*@", "://", re.sub(r"(://[^/]+)/t/[^/]+", r"\1", text))
             raise UserErrorException(
                 f"channel {shown!r}: its address holds a password or token, which would be "
                 "recorded; put that into ~/.condarc or ~/.netrc, and name the channel without it"

@@ -125,8 +125,8 @@ def _no_python(
     where = ", ".join(asked["channels"])
     what = f"{' and '.join(named)} is asked for; " if named else ""
     return EnvironmentFailure(
-        f"{where} has no Python that will do: {what}of Python {', '.join(pythons)} one is needed, "
-        f"and there is {', '.join(has) or 'none at all'}",
+        f"{where} has no Python that will do: {what}{' or '.join(pythons)} would do, and there is "
+        f"{', '.join(has) or 'none at all'}",
         "Name another Python in conda_packages, or a channel that has one.",
     )
 
@@ -204,6 +204,8 @@ def explained(error: Exception, asked: Mapping[str, Any]) -> EnvironmentFailure:
         )
     reason = re.sub(r"^Cannot solve the request because of: ", "", text)
     reason = " ".join(re.sub(r"[│├└─]+", " ", reason).split()).rstrip(".")
+    reason = re.sub(r"No candidates were found for (.+)", r"there is no package \1", reason)
+    reason = re.sub(r"(?<=\w) \*(?=[ ,.]|$)", "", reason)  # `numpy *` is numpy, in any version
     reason = reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}..."
     hint = "Ask for other versions, or name a channel that has them."
     if missing := re.search(r"(__\w+)\b", reason):
