@@ -284,10 +284,6 @@ def test_what_cannot_run_yet_says_so(code, home) -> None:
             "environment": built_from,
             "docker_runtime_config": DockerConfiguration(True),
         },
-        "custom_docker_image='mine:1'": {
-            "environment": Environment.from_docker_image("e", "mine:1"),
-            "docker_runtime_config": DockerConfiguration(True),
-        },
     }.items():
         with pytest.raises(NotBuiltError, match=words):
             compiled(ScriptRunConfig(code, "train.py", **{"environment": own(), **parameters}))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rechain.estimator import Chainer, Mpi, compile
+from rechain.estimator import Chainer, Mpi, ScriptRunConfig, compile
 from rechain.exceptions import (
     AzureMLException,
     NotBuiltError,
@@ -19,7 +19,7 @@ from rechain.exceptions import (
 )
 from rechain.job.job import Job
 from rechain.job.variables import Secret
-from rechain.runconfig import ContainerRegistry
+from rechain.runconfig import ContainerRegistry, DockerConfiguration, Environment
 from rechain.runconfig.distributed import ParallelTaskConfiguration
 
 pytestmark = pytest.mark.fast
@@ -87,6 +87,7 @@ def test_a_user_managed_job(code: Path) -> None:
         "outputs": [],
         "distribution": {"nodes": 1, "processes_per_node": 1, "communicator": "None"},
         "limits": {"seconds": 60, "grace_seconds": 10, "stall_seconds": None},
+        "container": None,
         "target": "local",
         "pool": None,
         "slurm": None,
@@ -130,10 +131,51 @@ def test_a_requirement_that_is_none(code: Path) -> None:
         compiled(code, pip_packages=["numpy=1"])
 
 
-def test_the_note_about_containers(code: Path) -> None:
-    (note,) = compiled(code).notes
-    assert "without a container" in note
-    assert compiled(code, use_docker=False).notes == []
+def test_only_who_asks_for_a_container_gets_one(code: Path) -> None:
+    for job in (compiled(code), compiled(code, use_docker=False)):
+        assert job.container is None
+        assert "image" not in job.environment
+        assert job.notes == []
+    for given in ({"use_docker": True}, {"custom_docker_image": "mine:1"}):
+        job = compiled(code, user_managed=False, **given)
+        assert job.environment["image"]["built"] is True
+        assert job.environment["image"].get("asked") == given.get("custom_docker_image")
+        assert job.container == {"shm_size": "2g", "arguments": [], "mounts": []}
+        assert job.notes == []
+    job = compiled(code, user_managed=True, custom_docker_base_image="mine:1", shm_size="1m")
+    assert job.environment["image"]["built"] is False
+    assert job.container["shm_size"] == "1m"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"use_docker": True, "user_managed": True}, "without a container"),
+        ({"shm_size": "2g"}, "means nothing without a container"),
+        ({"use_docker": True, "user_managed": False, "distributed_training": Mpi(2)}, "under MPI"),
+    ],
+    ids=["no image", "shm_size", "ranks"],
+)
+def test_a_container_that_is_asked_for_and_not_used_is_said(code: Path, given, words) -> None:
+    job = compiled(code, **given)
+    assert "image" not in job.environment
+    assert [words in note for note in job.notes] == [True]
+
+
+def test_ranks_in_an_image_are_not_built_yet(code: Path) -> None:
+    with pytest.raises(NotBuiltError, match="under MPI is not built yet"):
+        compiled(code, custom_docker_image="mine:1", distributed_training=Mpi(2))
+
+
+@pytest.mark.parametrize("option", ["--name=x", "-d", "--pid=host"])
+def test_options_that_would_untie_a_container_from_its_run(code: Path, option: str) -> None:
+    environment = Environment.from_docker_image("mine", "mine:1")
+    docker = DockerConfiguration(use_docker=True, arguments=[option])
+    config = ScriptRunConfig(
+        code, "train.py", environment=environment, docker_runtime_config=docker
+    )
+    with pytest.raises(UserErrorException, match="Rechain decides itself"):
+        compile(config, experiment="x")
 
 
 @pytest.mark.parametrize("given", [{"vm_size": "Standard_NC6"}, {"vm_priority": "lowpriority"}])
@@ -269,10 +311,7 @@ def test_whether_a_gpu_must_be_there(code: Path, user_managed: bool) -> None:
 
 
 NOT_BUILT: list[dict[str, Any]] = [
-    {"custom_docker_image": "mine:1"},
-    {"custom_docker_base_image": "mine:1"},
     {"image_registry_details": ContainerRegistry()},
-    {"shm_size": "2g"},
     {"distributed_training": ParallelTaskConfiguration()},
     {"entry_script": "Train.IPYNB", "distributed_training": Mpi(2)},
 ]
@@ -356,7 +395,6 @@ def test_what_is_changed_in_the_run_configuration_counts(code: Path) -> None:
         ("made.environment.python.interpreter_path = 'x'", "interpreterPath"),
         ("made.environment.python.conda_dependencies.remove_pip_package('tqdm')", "more than"),
         ("made.environment.python.conda_dependencies.add_conda_package('tqdm')", "more than"),
-        ("made.environment.docker.base_image = 'mine:1'", "custom_docker_image='mine:1'"),
     ],
 )
 def test_no_change_of_the_run_configuration_is_lost(code: Path, change: str, words: str) -> None:

@@ -96,7 +96,7 @@ def test_an_overdue_look_does_not_keep_a_supervisor_awake_that_waits_for_the_end
     supervisor._wakeup, _ = os.pipe()
     os.set_blocking(supervisor._wakeup, False)
     supervisor._watch = Watch()
-    supervisor._watchdog = Watchdog(run, run.attempt(1), 0, busy_waits=False)
+    supervisor._watchdog = Watchdog(run, run.attempt(1), 0, False, list)
     pauses: list[float] = []
     monkeypatch.setattr(events, "wait", lambda _, pause: pauses.append(pause))
     supervisor._sleep()  # nothing is asked yet: the look is due at once

@@ -51,10 +51,7 @@ def effect(parameter: str, does: str, mark: Any = pytest.mark.fast) -> Callable[
 
 # What it waits for, and an estimator that asks for it.
 WAITS: dict[str, tuple[str, dict[str, Any]]] = {
-    "custom_docker_base_image": ("containers", {"custom_docker_base_image": "mine:1"}),
-    "custom_docker_image": ("containers", {"custom_docker_image": "mine:1"}),
     "image_registry_details": ("containers", {"image_registry_details": ContainerRegistry()}),
-    "shm_size": ("containers", {"shm_size": "2g"}),
 }
 
 
@@ -288,15 +285,63 @@ def test_user_managed(submit) -> None:
     assert jsonl.read(RunPaths(run.folder).lock)["kind"] == "user-managed"
 
 
+IN_A_CONTAINER = "import os; print(open('/proc/1/cmdline').read().count('rechain_guest/init.py'))"
+
+
+@pytest.fixture
+def image(engines, monkeypatch) -> str:
+    """An image with a Python of its own, and the engine that has it."""
+    engine = engines("podman")
+    for name, value in engine.environment.items():
+        monkeypatch.setenv(name, value)
+    return engine.python_image(sys.executable)
+
+
 @effect(
     "use_docker",
-    "True, the default: the run has a note that there is no container. False: it has none.",
+    "True, if you say so: the script runs in a container of podman or docker; where neither is, "
+    "without one, and the run has a note. Left out: without one.",
+    pytest.mark.engines,
 )
-def test_use_docker(submit) -> None:
-    for use_docker in (True, False):
-        run, _ = completed(submit, "", use_docker=use_docker)
-        notes = jsonl.read(RunPaths(run.folder).job)["notes"]
-        assert ["without a container" in note for note in notes] == [True] * use_docker
+def test_use_docker(submit, image, environments, monkeypatch) -> None:
+    monkeypatch.setenv("RECHAIN_BASE_IMAGE", image)
+    given = {"user_managed": False, "framework_version": "7.0.0"}
+    plain = completed(submit, IN_A_CONTAINER, **given)[1]
+    inside = completed(submit, IN_A_CONTAINER, use_docker=True, **given)[1]
+    assert (plain, inside) == ("0", "1")
+    monkeypatch.setenv("RECHAIN_ENGINE", "no-engine-of-this-name")
+    run, said = completed(submit, IN_A_CONTAINER, use_docker=True, **given)
+    assert said == "0"
+    assert "there is no container engine here" in " ".join(last(run).notes)
+
+
+@effect(
+    "custom_docker_image",
+    "The script runs in a container of this image: with user_managed, by the image's own Python.",
+    pytest.mark.engines,
+)
+def test_custom_docker_image(submit, image) -> None:
+    run, said = completed(submit, IN_A_CONTAINER, use_docker=True, custom_docker_image=image)
+    assert said == "1"
+    assert jsonl.read(RunPaths(run.folder).lock)["image"]["reference"] == image
+
+
+@effect("custom_docker_base_image", "An old name of custom_docker_image.", pytest.mark.engines)
+def test_custom_docker_base_image(submit, image) -> None:
+    given = {"use_docker": True, "custom_docker_base_image": image}
+    assert completed(submit, IN_A_CONTAINER, **given)[1] == "1"
+
+
+@effect(
+    "shm_size",
+    "The size of `/dev/shm` in the container, 2g by default; without a container it means "
+    "nothing, and the run has a note.",
+    pytest.mark.engines,
+)
+def test_shm_size(submit, image) -> None:
+    script = "import shutil; print(shutil.disk_usage('/dev/shm').total >> 20)"
+    given = {"use_docker": True, "custom_docker_image": image}
+    assert completed(submit, script, shm_size="48m", **given)[1] == "48"
 
 
 @effect(

@@ -102,9 +102,9 @@ def _references(inputs: tuple[str, ...]) -> list[Any] | None:
 @click.option(
     "--user-managed", is_flag=True, help="Use the python on PATH as it is; install nothing."
 )
-@click.option(
-    "--no-docker", is_flag=True, help="No container, which is what happens anyway, for now."
-)
+@click.option("--docker/--no-docker", default=False, help="Run in a container (podman or docker).")
+@click.option("--image", metavar="NAME", help="The container's image; implies --docker.")
+@click.option("--shm-size", metavar="SIZE", help="/dev/shm of the container. [default: 2g]")
 @click.option(
     "-n",
     "--process-count-per-node",
@@ -180,7 +180,9 @@ def command(
     lock: str | None,
     env: tuple[str, ...],
     user_managed: bool,
-    no_docker: bool,
+    docker: bool,
+    image: str | None,
+    shm_size: str | None,
     processes: int | None,
     node_count: int,
     mpi: str | None,
@@ -236,7 +238,9 @@ def command(
         environment_variables=pairs(env, "--env") or None,
         user_managed=user_managed,
         use_gpu=gpu is not None,
-        use_docker=False,
+        use_docker=docker or image is not None,
+        custom_docker_image=image,
+        shm_size=shm_size,
         resume_from=resume,
         inputs=_references(inputs),
         max_run_duration_seconds=time_limit,
@@ -312,6 +316,7 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
         ("command", shlex.join(submission["command"])),
         *(("resumes", in_words(facts)) for facts in [plan["resumed"]] if facts),
         ("environment", _environment(plan["environment"])),
+        *(("image", text) for text in _image_words(plan["environment"])),
         *(("ranks", text) for text in ranks_in_words(plan["distribution"])),
         *(("nodes", text) for text in _pool_words(plan["pool"])),
         *(("mpi", text) for text in _mpi_words(plan["environment"])),
@@ -336,6 +341,14 @@ def _environment(wanted: dict[str, Any]) -> str:
     as_of = f", as of {wanted['as_of']}" if "as_of" in wanted else ""
     locked = f", locked as {wanted['lock']['digest'][:12]}" if "lock" in wanted else ""
     return f"{wanted['recipe']}{python}{as_of}{locked}"
+
+
+def _image_words(wanted: dict[str, Any]) -> list[str]:
+    image = wanted.get("image")
+    if image is None:
+        return []
+    how = "with the environment in it" if image["built"] else "as it is"
+    return [f"{image.get('asked') or image['reference'] or 'of the recipe'}, {how}"]
 
 
 def _mpi_words(wanted: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import os
 
 from rechain.record import jsonl
 from rechain.record.journal import end_event, fold_attempt
+from rechain.supervisor.container import end
 from rechain.supervisor.tree import kill_marked
 
 TYPE_CHECKING = False
@@ -35,6 +36,7 @@ def give_up(run: RunPaths, cause: str, message: str, *, here: bool, **fields: An
         started = fold_attempt(attempt).attempt or {}
         mark = f"{run.run_id}/{attempt.number}"
         fields["leftover"] = kill_marked(mark, started.get("cgroup"))
+        end(attempt)
     jsonl.write_new(attempt.reader_end, end_event(cause, message, **fields))
 
 

@@ -1,8 +1,8 @@
 """Prepare the environment of a job in a process of its own: `... JOB_JSON RESULT_JSON [OPTIONS]`.
 
 The supervisor starts this, by module or by import. Lines for people go to stdout as they come; the
-outcome goes to RESULT_JSON: `{"schema": 1, "ok": true}`, or `"ok": false` with `cause`,
-`message`, `hint` and `detail`.
+outcome goes to RESULT_JSON: `{"schema": 1, "ok": true}` with the `container` it runs in and
+`notes`, or `"ok": false` with `cause`, `message`, `hint` and `detail`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from rechain.record import jsonl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from rechain.environment.engines import Engine
 
 
 def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
@@ -34,6 +36,8 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
     try:
         document = jsonl.read(job)
         spec = document["environment"]
+        engine, notes = _engine(spec) if "image" in spec else (None, [])
+        found = None
         if spec["kind"] != "user-managed":
             from rechain.environment.prepare import prepare
 
@@ -47,6 +51,12 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             from rechain.environment.mpi import ask
 
             ask(store.cache_root(), mpiexec)
+        container = None
+        if engine is not None:
+            from rechain.environment.image.ensure import ensure
+
+            image = ensure(spec, found, store.cache_root(), engine, _say)
+            container = {"engine": engine.to_json(), "image": image}
     except EnvironmentFailure as failure:
         said = {"message": failure.message, "hint": failure.hint, "detail": failure.detail}
         cause = failure.cause
@@ -61,11 +71,24 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
         }
         cause = "environment"
     else:
-        jsonl.write_atomic(result, {"schema": 1, "ok": True})
+        done = {"schema": 1, "ok": True, "container": container, "notes": notes}
+        jsonl.write_atomic(result, done)
         return 0
     print(*(text for text in said.values() if text), sep="\n", flush=True)
     jsonl.write_atomic(result, {"schema": 1, "ok": False, "cause": cause, **said})
     return 1
+
+
+def _engine(spec: dict[str, Any]) -> tuple[Engine | None, list[str]]:
+    """Return the engine that runs a job's image; without one, and a note, if it need not."""
+    from rechain.environment import engines
+
+    try:
+        return engines.find(), []
+    except EnvironmentFailure as failure:
+        if "asked" in spec["image"] or spec.get("strict") or spec["kind"] == "user-managed":
+            raise
+        return None, [f"use_docker=True, and {failure.message}: no container is used"]
 
 
 def _say(line: str) -> None:

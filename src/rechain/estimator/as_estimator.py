@@ -65,10 +65,12 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, Asked]:
         },
         use_docker=image is not None,
         custom_docker_image=image or None,
+        shm_size=run.docker.shm_size if image is not None and run.docker else None,
         **_data(arguments, config, workspace),
         **described,
     )
     made._described_as, made._notes = type(config).__name__, notes
+    made._docker_arguments = tuple(run.docker.arguments or ()) if run.docker else ()
     return made, asked
 
 
@@ -90,8 +92,10 @@ def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Ask
         environment_variables=_variables(environment),
         use_docker=image is not None,
         custom_docker_image=image or None,
+        shm_size=environment.docker.shm_size if image is not None else None,
         **described,
     )
+    changed._docker_arguments = tuple(environment.docker.arguments or ())
     changed._notes = notes
     changed._described_as = estimator._described_as or type(estimator).__name__
     return changed, asked

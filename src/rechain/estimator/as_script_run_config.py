@@ -30,6 +30,8 @@ def as_script_run_config(estimator: MMLBaseEstimator) -> ScriptRunConfig:
     run = copy.deepcopy(changed.run_config)
     if given["environment_definition"] is None:
         run.environment = _environment(changed)
+    if not changed._asks_container and not given["custom_docker_image"]:
+        run.docker.use_docker = False  # there it is no default: who says True, means it
     if argv is not None:
         run.arguments = list(argv)
     elif is_notebook(given["entry_script"]):  # whose parameters are written in another way

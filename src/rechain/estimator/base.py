@@ -46,6 +46,16 @@ class MMLBaseEstimator(ABC):
     _described_as: str | None = None
     _notes: Sequence[str] = ()
 
+    # Whether somebody said use_docker=True: that it is the default asks for nothing.
+    _asks_container = False
+    _docker_arguments: Sequence[str] = ()
+
+    def __new__(cls, *_: Any, use_docker: Any = None, **__: Any) -> Any:
+        """Take note of what is asked for, which `__init__` cannot tell from a default."""
+        made = super().__new__(cls)
+        made._asks_container = use_docker is True
+        return made
+
     def __init__(self, given: dict[str, Any]) -> None:
         given = _without_empty(given)
         check_values(given)
@@ -64,6 +74,7 @@ class MMLBaseEstimator(ABC):
         defaults = {"framework_version": None, "_enable_optimized_mode": False}
         defaults.update(cls.__init__.__kwdefaults__ or {})
         made._take({**defaults, "source_directory": source_directory, **given})
+        made._asks_container = given.get("use_docker") is True
         return made
 
     def _take(self, given: dict[str, Any]) -> None:
@@ -166,6 +177,8 @@ class MMLBaseEstimator(ABC):
         changed = object.__new__(kind or type(self))
         changed._take({**self._given, **given})
         changed._described_as, changed._notes = self._described_as, self._notes
+        changed._asks_container = given.get("use_docker", self._asks_container) is True
+        changed._docker_arguments = self._docker_arguments
         return changed
 
     def _requirements(self) -> list[str]:

@@ -39,10 +39,11 @@ class Chainer(_FrameworkBaseEstimator):
             processes on each node, which speak MPI.
         use_gpu: True: the script uses the machine's GPU, and gets the CuPy that drives it; without
             one the run fails, or, with `RECHAIN_GPU=optional`, runs on the CPU.
-        use_docker: whether to run in a container. No container engine is used yet: True, the
-            default, leaves a note in the run.
-        custom_docker_base_image: not built yet.
-        custom_docker_image: not built yet.
+        use_docker: True, if you say so: the script runs in a container of podman or docker. That
+            it is the default asks for nothing.
+        custom_docker_base_image: old name of `custom_docker_image`.
+        custom_docker_image: the image of the container. Its own Python is used with
+            `user_managed`; otherwise Rechain puts the environment into it.
         image_registry_details: not built yet.
         user_managed: whether to run with a Python of yours, as it is, instead of one that
             Rechain provides with Chainer in it.
@@ -61,7 +62,7 @@ class Chainer(_FrameworkBaseEstimator):
         inputs: data that the script finds by a variable: references into datastores, datasets.
         source_directory_data_store: a datastore that the script finds by a variable. The source
             folder does not go through it: nodes of this machine see it where it is.
-        shm_size: not built yet.
+        shm_size: size of `/dev/shm` in the container, such as "8g".
         resume_from: where to go on: a `DataPath` with what an earlier run left, whose place the
             script gets as `--resume-from`; or a run, a run's id, or the path of a snapshot or of
             a folder with snapshots, whose newest the script takes up as a requeued run would.

@@ -10,7 +10,12 @@ from rechain.estimator.asked import Asked
 from rechain.estimator.base import MMLBaseEstimator
 from rechain.estimator.unbuilt import refuse_unbuilt
 from rechain.estimator.validation import is_notebook, parameter_of
-from rechain.exceptions import AzureMLException, TrainingException, UserErrorException
+from rechain.exceptions import (
+    AzureMLException,
+    NotBuiltError,
+    TrainingException,
+    UserErrorException,
+)
 from rechain.job.job import Job
 from rechain.job.variables import recorded
 
@@ -23,10 +28,17 @@ __all__ = ["compile"]
 
 _NO_NODES = 'compute_target="local" is this machine as it is: vm_size and vm_priority mean nothing'
 _OTHER_NODES = "compute_target names nodes that have their size already: vm_size means nothing"
-_NO_CONTAINER = (
-    "use_docker=True (the default): no container engine is used yet, the script runs without a "
-    "container; use_docker=False says that this is meant"
+_NO_SHM_SIZE = "shm_size means nothing without a container: the script has all of /dev/shm"
+_NO_IMAGE = (
+    "use_docker=True and user_managed=True without an image: the script runs with the Python of "
+    "this machine, without a container"
 )
+_SHM_SIZE = "2g"  # v1's
+# What would untie a container from its run.
+_OURS = (
+    "--name", "--rm", "-d", "--detach", "--entrypoint", "--init", "--pid", "-u", "--user", "-i",
+    "--interactive", "-t", "--tty", "--restart",
+)  # fmt: skip
 
 # What runs a notebook, beside what the notebook needs itself.
 _FOR_NOTEBOOKS = ("ipykernel", "papermill>=2")
@@ -135,6 +147,14 @@ def compile(
             estimator, python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of,
             channels=own.channels, environ=environ,
         )  # fmt: skip
+    container = None
+    image, said = _image(estimator, environment, slurm, environ)
+    notes += said
+    if image is not None:
+        environment["image"] = image
+        container = _container(estimator, [*by_text.values(), *by_variable.values()])
+    elif given["shm_size"]:
+        notes.append(_NO_SHM_SIZE)
     if not given["_disable_validation"]:
         from rechain.estimator.checking import check
 
@@ -162,11 +182,12 @@ def compile(
             "grace_seconds": grace_seconds,
             "stall_seconds": stall_seconds,
         },
+        container=container,
         target=estimator._target_name or "amlcompute",
         pool=None if pool is None else dict(pool),
         slurm=None if slurm is None else dict(slurm),
         tags={str(name): str(value) for name, value in (tags or {}).items()},
-        notes=[_NO_CONTAINER] * given["use_docker"] + notes + list(estimator._notes),
+        notes=notes + list(estimator._notes),
         estimator={
             "class": estimator._described_as or type(estimator).__name__,
             "framework_version": estimator._framework_version,
@@ -222,6 +243,58 @@ def _environment(
     if estimator._given["_enable_optimized_mode"] and spec["pip"] and conda is None:
         spec["layered"] = True  # how it is built; it is the same environment, with the same digest
     return spec, notes
+
+
+def _image(
+    estimator: MMLBaseEstimator,
+    environment: dict[str, Any],
+    slurm: Mapping[str, Any] | None,
+    environ: Mapping[str, str],
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the image to run in, if it is to be a container, and what to say of it."""
+    given = estimator._given
+    asked = given["custom_docker_image"] or given["custom_docker_base_image"]
+    if not asked and not estimator._asks_container:
+        return None, []
+    strict = environment.get("strict", False)
+    unbuilt = {
+        "on a Slurm cluster": slurm is not None,
+        "in several processes under MPI": estimator._distribution["communicator"] != "None",
+        "with packages of conda": bool(environment.get("conda")),
+    }
+    for what in (what for what, is_asked in unbuilt.items() if is_asked):
+        if asked or strict:
+            raise NotBuiltError(
+                f"a container {what} is not built yet: leave out the image, and Rechain provides "
+                "the Python and the packages itself"
+            )
+        return None, [f"use_docker=True: a container {what} is not built yet, and none is used"]
+    if given["user_managed"] and not asked:
+        return None, [_NO_IMAGE]
+    from rechain.environment.image.names import BASE, image_spec
+
+    image = image_spec(
+        asked,
+        user_managed=given["user_managed"],
+        recipe=environment.get("recipe", "plain"),
+        base=environ.get(BASE),
+    )
+    return image, image.pop("notes")
+
+
+def _container(estimator: MMLBaseEstimator, places: Sequence[str]) -> dict[str, Any]:
+    """Return how the container is run."""
+    arguments = [str(one) for one in estimator._docker_arguments]
+    for argument in arguments:
+        if argument.partition("=")[0] in _OURS:
+            raise UserErrorException(
+                f"docker.arguments has {argument!r}, which Rechain decides itself: leave it out"
+            )
+    return {
+        "shm_size": estimator._given["shm_size"] or _SHM_SIZE,
+        "arguments": arguments,
+        "mounts": sorted({place for place in places if os.path.isabs(place)}),
+    }
 
 
 def _locked(

@@ -18,10 +18,7 @@ _IMAGE = (
 
 # The value that does not ask for it, and what to do meanwhile; the first is reported.
 _UNBUILT: dict[str, tuple[object, str]] = {
-    "custom_docker_image": (None, _IMAGE),
-    "custom_docker_base_image": (None, _IMAGE),
     "image_registry_details": (None, _IMAGE),
-    "shm_size": (None, "Leave it out: without a container the script has all of /dev/shm."),
 }
 
 

@@ -30,6 +30,7 @@ _FIELDS: dict[str, Any] = {
     "outputs": [],
     "distribution": {"nodes": 1, "processes_per_node": 1, "communicator": "None"},
     "limits": {"seconds": None, "grace_seconds": 10, "stall_seconds": None},
+    "container": None,
     "target": "local",
     "pool": None,
     "slurm": None,

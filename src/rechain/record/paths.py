@@ -140,6 +140,10 @@ class AttemptPaths:
         self.mpi_log = f"{root}/mpi.log"
         self.mpi_proof = f"{root}/mpi.json"
         self.ranks = f"{root}/ranks"
+        self.container = f"{root}/container.json"
+        self.container_log = f"{root}/container.log"
+        self.container_in = f"{root}/container.in"
+        self.container_out = f"{root}/container.out"
 
     def node_log(self, name: str) -> str:
         """Return the path of what the guard of a node says of itself."""

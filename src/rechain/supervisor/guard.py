@@ -150,6 +150,10 @@ def guard(
         tree.end_descendants()
         state = fold_attempt(attempt)
         if state.end is None:
+            if os.path.exists(attempt.container):
+                from rechain.supervisor import container
+
+                container.end(attempt)
             if state.attempt and state.attempt["cgroup"]:
                 tree.end_cgroup(state.attempt["cgroup"])
             _write_end(attempt)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from rechain.supervisor.nodes import Nodes
     from rechain.supervisor.stage import Stage
 
-__all__ = ["Script", "become", "make_script"]
+__all__ = ["LAST_WORDS", "Script", "become", "make_script"]
 
-# Kept back so that a script that fills the disk can still say so.
-_TRACEBACK_BYTES = 16384
+LAST_WORDS = 16384
+"""Bytes that are kept back so that a script that fills the disk can still say so."""
 
 
 class Script:
@@ -125,6 +125,15 @@ class Script:
     def settle(self) -> None:
         """Have all of it ended that the supervisor cannot reach."""
 
+    def ended(self, status: int) -> int:
+        """Settle what is left when what was forked has ended; return the script's wait status.
+
+        Args:
+            status: the wait status of what was forked.
+        """
+        self.settle()
+        return status
+
     def outcome(self, status: int, refused: str) -> Outcome:
         """Say how it ended.
 
@@ -160,6 +169,10 @@ def make_script(job: Mapping[str, Any], watch: Watch, *around: Any) -> Script:
         *around: as for `Script`.
     """
     distribution = job["distribution"]
+    if around[2].container is not None:  # the stage's
+        from rechain.supervisor.container import Container
+
+        return Container(*around, job=job)
     if distribution["communicator"] == "None":
         return Script(*around)
     if job.get("slurm") and distribution["nodes"] > 1:
@@ -194,7 +207,7 @@ def become(
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         redirect(attempt.stdout(rank), flags, 1)
         redirect(attempt.stderr(rank), flags, 2)
-        linux.keep_room(2, _TRACEBACK_BYTES)
+        linux.keep_room(2, LAST_WORDS)
         os.chdir(run.work)
         os.execve(argv[0], argv, environment)
     except OSError as error:

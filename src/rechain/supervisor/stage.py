@@ -8,6 +8,7 @@ import sys
 from rechain.environment import store
 from rechain.record import jsonl
 from rechain.record.paths import AttemptPaths, RunPaths
+from rechain.supervisor.outcome import EnvironmentNotReady
 from rechain.supervisor.script import redirect
 
 TYPE_CHECKING = False
@@ -28,26 +29,6 @@ _COMMANDS = f"{_GUEST}/commands"  # what answers in place of conda
 _INSTALLER = f"{_GUEST}/installer"
 
 
-class EnvironmentNotReady(Exception):
-    """The script's environment cannot be had.
-
-    Attributes:
-        message: one line: why.
-        hint: what to do about it.
-        detail: the whole story.
-        cause: a code of the causes table.
-    """
-
-    def __init__(
-        self, message: str, hint: str = "", detail: str = "", cause: str = "environment"
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.detail = detail
-        self.cause = cause
-
-
 class Stage:
     """Everything the script needs before it can start.
 
@@ -60,6 +41,7 @@ class Stage:
     Attributes:
         notes: what the user should be told once.
         unpacked: the environment's folder on the nodes' own disks; empty if it is not there.
+        container: `{"engine", "image"}` if it runs in one, as the preparing process found them.
     """
 
     def __init__(
@@ -75,8 +57,10 @@ class Stage:
         self._arguments: list[str] = job["command"][1:]
         self._gpus: list[dict[str, str]] | None = None  # None: nobody has looked
         self._data: list[dict[str, Any]] = []
+        self._prepared: dict[str, Any] | None = None
         self.notes: list[str] = []
         self.unpacked = ""
+        self.container: dict[str, Any] | None = None
 
     @property
     def ready(self) -> bool:
@@ -92,7 +76,13 @@ class Stage:
         wanted = self._job["environment"]
         if "gpu" in wanted and self._gpus is None:
             self._look_for_gpus(wanted["gpu"]["wanted"])
-        if wanted["kind"] == "user-managed":
+        if "image" in wanted:
+            if self._prepared is None:
+                return  # only its engine knows whether the image is there
+            self.container = self._prepared["container"]
+        if self.container is not None and wanted["kind"] == "user-managed":
+            self._found = self._in_image(wanted["python"])
+        elif wanted["kind"] == "user-managed":
             self._found = self._user_managed(wanted["python"])
         else:
             if self._gpus is not None:
@@ -100,6 +90,16 @@ class Stage:
 
                 wanted = gpu.settled(wanted, self._gpus)
             self._found = store.find(self._cache, wanted["digest"])
+            if self.container is not None and self._found is not None:
+                inside = {key: self.container["image"][key] for key in ("python", "mpi")}
+                self._found = {**self._found, **inside, "bin": None}
+
+    def _in_image(self, python: str) -> dict[str, Any]:
+        assert self.container is not None
+        facts = {"path": python, "realpath": None, "version": None, "from": "image"}
+        lock = {"schema": 1, "kind": "user-managed", "interpreter": facts}
+        mpi = self.container["image"]["mpi"]
+        return {"python": python, "bin": None, "prefix": None, "lock": lock, "mpi": mpi}
 
     def _look_for_gpus(self, wanted: str) -> None:
         from rechain.environment import gpu
@@ -156,7 +156,9 @@ class Stage:
         # A new interpreter: this one was started without the site-packages that preparing needs.
         code = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.environment.__main__"
         argv = [sys.executable, "-I", "-c", code, self._run.job, self._attempt.prepare_result]
-        if self._job["environment"]["kind"] == "user-managed":
+        if "image" not in self._job["environment"] and (
+            self._job["environment"]["kind"] == "user-managed"
+        ):
             argv.append(self._mpiexec())
         elif self._gpus is not None:
             argv += ["", jsonl.dumps(self._gpus)]
@@ -179,6 +181,7 @@ class Stage:
         if not result["ok"]:
             said = (result["message"], result["hint"], result.get("detail", ""), result["cause"])
             raise EnvironmentNotReady(*said)
+        self._prepared = result
         self.find()
         if not self.ready:
             raise EnvironmentNotReady("it was built, and is not there any more")
@@ -234,7 +237,9 @@ class Stage:
         """Record what the environment resolved to; return what to tell of it."""
         assert self._found is not None
         lock = self._found["lock"]
-        notes = []
+        notes = list((self._prepared or {}).get("notes", ()))
+        if self.container is not None:
+            lock = {**lock, "image": self.container["image"]}
         if "compat" in lock:
             framework, python = lock["recipe"].replace("-", " "), lock["interpreter"]["version"]
             notes.append(
@@ -319,6 +324,17 @@ class Stage:
         places = {one["text"]: one["value"] for one in self._data}
         arguments = [places.get(argument, argument) for argument in self._arguments]
         return [self._found["python"], *runner, script, *arguments], self._environment()
+
+    @property
+    def places(self) -> list[str]:
+        """The absolute paths of inputs and outputs, and what they are links to."""
+        found = [one["place"] for one in self._data if os.path.isabs(one["place"] or "")]
+        return [*found, *map(os.path.realpath, found)]
+
+    @property
+    def with_gpu(self) -> bool:
+        """Whether the script uses GPUs of this machine."""
+        return bool(self._gpus)
 
     @property
     def mpi(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from rechain.supervisor import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rechain.record.paths import AttemptPaths, RunPaths
 
 __all__ = ["Watchdog"]
@@ -32,15 +34,22 @@ class Watchdog:
         attempt: the attempt.
         seconds: how long there may be no sign.
         busy_waits: whether the script's processes speak MPI.
+        processes: returns the pids of the script's own: in a container they may not be ours.
     """
 
     def __init__(
-        self, run: RunPaths, attempt: AttemptPaths, seconds: float, busy_waits: bool
+        self,
+        run: RunPaths,
+        attempt: AttemptPaths,
+        seconds: float,
+        busy_waits: bool,
+        processes: Callable[[], list[int]],
     ) -> None:
         self._streams = (attempt.root, run.metrics)
         self._work = run.work
         self._seconds = seconds
         self._busy_waits = busy_waits
+        self._processes = processes
         self._written: object = None
         self._used = 0.0
         self._looked = self._alive = time.monotonic()
@@ -52,7 +61,7 @@ class Watchdog:
         if now < self.due:
             return False
         written = [*map(_sizes, self._streams), _changes(self._work, 2)]
-        used = 0.0 if self._busy_waits else _processor_time()
+        used = 0.0 if self._busy_waits else _processor_time(self._processes())
         if written != self._written or used - self._used > _IDLE * (now - self._looked):
             self._alive = now
         self._written, self._used, self._looked = written, used, now
@@ -86,10 +95,11 @@ def _changes(folder: str, depth: int) -> list[tuple[str, int]]:
     return found
 
 
-def _processor_time() -> float:
-    """Return the seconds that our descendants have used, those that have ended included."""
+def _processor_time(pids: list[int]) -> float:
+    """Return the seconds that processes and our descendants have used, ended ones included."""
     ticks = 0
-    for pid in tree.descendants(os.getpid()):
+    roots = [os.getpid(), *pids]
+    for pid in {*pids, *(pid for root in roots for pid in tree.descendants(root))}:
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()

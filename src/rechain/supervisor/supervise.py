@@ -10,9 +10,9 @@ from rechain.record.journal import Journal
 from rechain.record.paths import AttemptPaths, RunPaths
 from rechain.supervisor import linux, tree
 from rechain.supervisor.linux import signal
-from rechain.supervisor.outcome import Outcome
-from rechain.supervisor.script import make_script
-from rechain.supervisor.stage import EnvironmentNotReady, Stage
+from rechain.supervisor.outcome import EnvironmentNotReady, Outcome
+from rechain.supervisor.script import make_script, redirect
+from rechain.supervisor.stage import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,9 +108,8 @@ class Supervisor:
         if os.path.exists(self.attempt.reader_end):
             return 0  # a reader gave this attempt up before its first line was there
         _answer("ok")
-        null = os.open("/dev/null", os.O_RDWR)
-        os.dup2(null, 0)
-        os.dup2(null, 1)
+        for descriptor in (0, 1):
+            redirect("/dev/null", os.O_RDWR, descriptor)
         try:
             outcome = self._work()
         except OSError as error:
@@ -206,11 +205,10 @@ class Supervisor:
             from rechain.supervisor.stall import Watchdog
 
             ranks = self.job["distribution"]["communicator"] != "None"
-            self._watchdog = Watchdog(self.run_paths, self.attempt, stall, busy_waits=ranks)
+            self._watchdog = Watchdog(self.run_paths, self.attempt, stall, ranks, script.processes)
         refused = os.read(reader, 4096).decode()  # ends when the script's interpreter is running
         os.close(reader)
-        status = self._wait_for_child(script.ask_to_end)
-        script.settle()
+        status = script.ended(self._wait_for_child(script.ask_to_end))
         if status and not self.stopping:
             self._ended_by_slurm()  # it may have been quicker to end the script than to tell us
         if self.stopping:

@@ -14,6 +14,7 @@ Needs root, and of Debian's packages docker.io; podman, runc and uidmap; mmdebst
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -37,6 +38,7 @@ PACKAGES = (
 """Debian packages of the base image: what a Python that was built elsewhere needs to run in it."""
 
 _RELEASE = "bookworm"
+_SIZE = "8g"  # of an engine's images and containers; what is not used costs nothing
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # A container's limits must not be above our own where the right to raise them is missing.
@@ -88,7 +90,10 @@ class ThrowAwayEngine:
             raise EngineError(f"there is no {', '.join(lacking)} here")
         # Short: a Unix socket's path has 107 characters at most.
         self.root = tempfile.mkdtemp(prefix=f"{self.name}-", dir="/tmp")
-        os.chmod(self.root, 0o755)
+        # In memory: to write and to remove an image's files is most of what a test would wait for.
+        tmpfs = ["mount", "-t", "tmpfs", "-o", f"mode=755,size={_SIZE}", "tmpfs", self.root]
+        if subprocess.run(tmpfs, check=False, capture_output=True).returncode:
+            os.chmod(self.root, 0o755)
         self.environment = {"RECHAIN_ENGINE": self.name}
         try:
             self._start()
@@ -105,7 +110,7 @@ class ThrowAwayEngine:
     ) -> None:
         """End all containers and the engine; nothing of them stays."""
         try:
-            for container in self.run("ps", "--all", "--quiet").split():
+            for container in self.run("ps", "--all", "--quiet", check=False).split():
                 self.run("rm", "--force", container, check=False)
         finally:
             self._stop()
@@ -207,6 +212,9 @@ class DockerEngine(ThrowAwayEngine):
         assert self._daemon is not None
         self._daemon.kill()
         self._daemon.wait()
+        # Its containerd dies with it; where nobody reaps that, a next one would believe it alive.
+        with contextlib.suppress(OSError):
+            os.unlink(f"{self.root}/exec/containerd/containerd.pid")
 
     def start(self) -> None:
         """Start the daemon (again), and wait until it answers.
@@ -303,4 +311,4 @@ def _base_archive() -> str:
 def _mounts_below(root: str) -> list[str]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         points = [line.split()[4] for line in file]
-    return [point for point in points if root and point.startswith(f"{root}/")]
+    return [point for point in points if root and f"{point}/".startswith(f"{root}/")]

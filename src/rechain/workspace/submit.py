@@ -167,6 +167,8 @@ class Prepared:
             if environment["kind"] == "user-managed"
             else environment["recipe"].replace("-", " ")
         )
+        if "image" in environment:
+            what += f" in {environment['image'].get('asked', 'a container')}"
         return " · ".join([what, *ranks_in_words(self._job.distribution), self._job.target])
 
     def plan(self) -> dict[str, Any]:
@@ -312,7 +314,8 @@ class Prepared:
             jsonl.write_new(self._paths.submission, {**submission.to_json(), "handle": handle})
 
     def _script_environment(self) -> dict[str, str]:
-        managed = self._job.environment["kind"] != "user-managed"
+        environment = self._job.environment
+        managed = environment["kind"] != "user-managed" or "image" in environment
         found = inherited(os.environ, managed)
         if self._job.replayed:  # of what changes results, as it was
             now = recorded(found)

@@ -1,0 +1,347 @@
+"""A script that runs in a container.
+
+A container is its engine's child, not ours. So its first process is ours
+(`rechain_guest/init.py`), and two FIFOs in the attempt's folder tie it to the supervisor. They
+carry the script's variables to it, and how the script ended back; when the supervisor dies, the
+kernel ends them, and thereby all that is in the container, whatever becomes of the engine. What
+the engine keeps of a container is removed by its name, which is that of the attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rechain.record import events, host, jsonl
+from rechain.record.paths import AttemptPaths
+from rechain.supervisor import linux, tree
+from rechain.supervisor.engine import GUEST, PATIENCE, command, remove
+from rechain.supervisor.linux import signal
+from rechain.supervisor.outcome import Outcome, oom_kills, read_outcome, tail
+from rechain.supervisor.script import LAST_WORDS, Script, redirect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from typing import Any
+
+    from rechain.supervisor.nodes import Nodes
+
+__all__ = ["Container", "end"]
+
+# What a script inherits of this machine's user, and a container has of its own.
+_OUTSIDE = (
+    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "PATH", "HOME", "SHELL", "TMPDIR",
+    "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+)  # fmt: skip
+
+_F_SETPIPE_SZ = 1031  # fcntl(2)
+_PIPE = 65536  # bytes that fit anyway
+
+
+def end(attempt: AttemptPaths) -> None:
+    """End the container of an attempt whose supervisor is gone, and wait until it has ended.
+
+    Does nothing for an attempt that has none.
+
+    Args:
+        attempt: the attempt.
+    """
+    try:
+        record = jsonl.read(attempt.container)
+    except (OSError, ValueError):
+        return
+    remove(record)
+    try:
+        line = os.open(attempt.container_out, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    _await_end(line)
+    os.close(line)
+    _take_away(attempt)
+
+
+def _take_away(attempt: AttemptPaths) -> None:
+    """Remove the FIFOs: whoever copies a run folder would wait at them for ever."""
+    for path in (attempt.container_in, attempt.container_out):
+        try:
+            os.unlink(path)
+        except OSError:
+            pass  # it was never made
+
+
+def _await_end(line: int) -> bytes:
+    """Read what a container's first process says until it has ended."""
+    said = b""
+    until = time.monotonic() + PATIENCE
+    while (left := until - time.monotonic()) > 0:
+        try:
+            # First of all: it is no event that a FIFO is without a writer when it is opened.
+            data = os.read(line, 65536)
+        except BlockingIOError:
+            events.wait([line], left)
+            continue
+        if not data:
+            break
+        said += data
+    return said
+
+
+class Container(Script):
+    """A script in a container; see `Script` for the methods."""
+
+    def __init__(self, *args: Any, job: Mapping[str, Any]) -> None:
+        super().__init__(*args)
+        self._facts: dict[str, Any] = self._stage.container or {}
+        self._job = job
+        self._options: dict[str, Any] = job["container"]
+        self._name = f"rechain-{self._run.run_id}-{self._attempt.number}"
+        self._in = self._out = -1
+        self._unread = b""
+        self._started: dict[str, int] | None = None
+        self._ended: dict[str, Any] | None = None
+        self._refused = ""
+        self._gone = False  # the first process has been there, and has ended
+
+    @property
+    def descriptors(self) -> Collection[int]:  # type: ignore[override]
+        """The line from the container, as long as its other end is held."""
+        return [] if self._gone else [self._out]
+
+    def ready(self) -> bool:
+        """Lay the line to the container, with what it is to run in it."""
+        attempt = self._attempt
+        record = {"schema": 1, "name": self._name, **self._facts}
+        jsonl.write_new(attempt.container, record)
+        for path in (attempt.container_in, attempt.container_out):
+            os.mkfifo(path, 0o600)
+        # Both ends of the one: it can be opened, and filled, before somebody reads it.
+        self._in = os.open(attempt.container_in, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._out = os.open(attempt.container_out, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        for path in (attempt.stdout(0), attempt.stderr(0)):
+            os.close(os.open(path, flags, 0o644))
+        said = os.open(attempt.stderr(0), flags)
+        linux.keep_room(said, LAST_WORDS)
+        os.close(said)
+        document = jsonl.dumps(self._document()).encode()
+        document = b"%d\n%b" % (len(document), document)
+        if len(document) > _PIPE:
+            import fcntl
+
+            fcntl.fcntl(self._in, _F_SETPIPE_SZ, len(document))
+        os.write(self._in, document)
+        return True
+
+    def _document(self) -> dict[str, Any]:
+        argv, variables = self._stage.command()
+        for name in _OUTSIDE:
+            if name not in self._job["variables"] and name not in self._job["secrets"]:
+                variables.pop(name, None)
+        variables.update(RECHAIN_RANK="0", RECHAIN_WORLD_SIZE="1")
+        umask = os.umask(0)
+        os.umask(umask)
+        return {
+            "argv": argv,
+            "variables": variables,
+            "folder": self._run.work,
+            "stdout": self._attempt.stdout(0),
+            "stderr": self._attempt.stderr(0),
+            "umask": umask,
+        }
+
+    def start_on(self, nodes: Nodes | None, refusal: int) -> None:
+        """Become the engine's client; called in a fresh child."""
+        applied = nodes.applied if nodes is not None else {}
+        self._start(applied.get("cores") or (), applied.get("memory_bytes"), refusal)
+
+    def _start(self, cores: Iterable[int], memory: int | None, refusal: int) -> None:
+        workspace = os.path.dirname(os.path.dirname(os.path.dirname(self._run.root)))
+        outside = [_there(path) for path in (*self._options["mounts"], *self._stage.places)]
+        mounts = [(path, True) for path in dict.fromkeys([workspace, *outside])]
+        argv = command(
+            self._facts["engine"],
+            self._facts["image"]["id"],
+            self._name,
+            python=self._stage.command()[0][0],
+            line=(self._attempt.container_in, self._attempt.container_out),
+            mounts=[*mounts, (GUEST, False)],
+            options=self._options,
+            cores=cores,
+            memory=memory,
+            gpus=self._stage.with_gpu,
+            groups=os.getgroups(),
+        )
+        try:
+            redirect("/dev/null", os.O_RDONLY, 0)
+            redirect(self._attempt.container_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
+            os.dup2(1, 2)
+            os.chdir("/")
+            os.execve(argv[0], argv, self._facts["engine"]["variables"])
+        except OSError as error:
+            os.write(refusal, str(error).encode())
+
+    def started(self, pid: int) -> None:
+        """Take over the engine's client; the script reports by itself."""
+        self._pid = pid
+
+    def look(self) -> bool:
+        """See what the container says."""
+        try:
+            data = os.read(self._out, 65536)
+        except BlockingIOError:
+            return False
+        self._take(data)
+        if not data and not self._gone and (self._started is not None or self._refused):
+            self._gone = True
+            self.due = time.monotonic() + PATIENCE  # for the engine to see it, too
+        return False
+
+    def _take(self, data: bytes) -> None:
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            said = jsonl.loads(line.decode())
+            if said["event"] == "started":
+                mark = f"\0RECHAIN_ATTEMPT={self._run.run_id}/{self._attempt.number}\0"
+                self._started = _on_this_machine(said["pid"], mark.encode()) or {}
+                process = self._started or host.process(self._pid)
+                self._journal.write("rank", rank=0, pid=process["pid"], start=process["start"])
+            elif said["event"] == "refused":
+                self._refused = said["why"]
+            else:
+                self._ended = said
+
+    def processes(self) -> list[int]:
+        """Return the script's pid on this machine, if it can be seen and still runs."""
+        found = self._started
+        return [found["pid"]] if found and not self._ended and host.is_alive(found) else []
+
+    def ask_to_end(self) -> None:
+        """Have SIGTERM sent to the script and what is in its process group."""
+        self.due = None
+        try:
+            os.write(self._in, b"term\n")
+        except OSError:
+            pass  # it does not listen any more
+
+    def ended(self, status: int) -> int:
+        """See to it that nothing of the container is left."""
+        self.look()
+        alone = self._ended is not None and os.WIFEXITED(
+            status
+        )  # it and its client, by themselves
+        os.close(self._in)
+        self._in = -1
+        if self._started is not None or self._ended is not None:
+            self._take(_await_end(self._out))
+        if not alone:
+            remove({"name": self._name, **self._facts})
+        _await_engine()
+        self.settle()
+        return self._ended["status"] if self._ended is not None else status
+
+    def settle(self) -> None:
+        """Take the line away again: the script will not be started."""
+        for descriptor in (self._in, self._out):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._in = self._out = -1
+        _take_away(self._attempt)
+
+    def outcome(self, status: int, refused: str) -> Outcome:
+        """Say how it ended."""
+        title = self._facts["engine"]["name"]
+        if refused:
+            return Outcome("environment", f"{title} cannot be started: {refused}")
+        if self._refused:
+            return Outcome("environment", f"the interpreter cannot be started: {self._refused}")
+        if self._ended is not None:
+            oom = self._ended["oom"]
+            before = self._oom_before if oom is None else oom_kills() - bool(oom)
+            return read_outcome(status, self._attempt.stderr(0), self._run.work, before)
+        said = tail(self._attempt.container_log)
+        if self._started is None:
+            outcome = _not_started(title, said)
+        elif os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            outcome = Outcome("killed", f"{title}, which held the container, got signal {number}")
+            outcome.signal = number
+        elif oom_kills() > self._oom_before:
+            outcome = Outcome("out_of_memory", "the container was killed by the kernel")
+            outcome.signal = signal.SIGKILL
+        else:
+            outcome = Outcome("killed", f"the container was ended, not by Rechain ({title})")
+            outcome.signal = signal.SIGKILL
+        outcome.tail = said
+        return outcome
+
+    def leftover(self, ended: int) -> int:
+        """Return how many processes the script left behind in the container."""
+        return self._ended["leftover"] if self._ended is not None else 0
+
+
+def _there(path: str) -> str:
+    """Return a path that is there and leads to one that may not be: an output, say."""
+    while not os.path.exists(path) and os.path.dirname(path) not in ("/", ""):
+        path = os.path.dirname(path)
+    return path
+
+
+def _not_started(title: str, said: list[str]) -> Outcome:
+    reason = next((line for line in reversed(said) if "rror" in line), said[0] if said else "")
+    reason = reason.removeprefix("docker: ").removeprefix("Error: ")
+    outcome = Outcome("environment", f"{title} cannot start the container: {reason}".rstrip(": "))
+    if "executable file not found" in reason or "no such file or directory" in reason.lower():
+        outcome.hint = "If the image's interpreter has another name, name it with --python."
+    outcome.detail = "\n".join(said)
+    return outcome
+
+
+def _on_this_machine(pid: int, mark: bytes) -> dict[str, int] | None:
+    """Return a process of a container as it is known outside; None if it cannot be seen.
+
+    Args:
+        pid: its number inside.
+        mark: what its variables have.
+    """
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/status", "rb") as file:
+                numbers = file.read().partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+            if len(numbers) < 2 or int(numbers[-1]) != pid:
+                continue
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if mark in b"\0" + file.read():
+                    return host.process(int(name))
+        except OSError:
+            continue
+    return None
+
+
+def _await_engine() -> None:
+    """Wait for podman's own processes: they put away what the container has left.
+
+    They are children of ours, since each has left its parent; killed, they would leave it there.
+    """
+    until = time.monotonic() + PATIENCE
+    pause = 0.002
+    while time.monotonic() < until:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        if not any(_is_podmans(pid) for pid in tree.descendants(os.getpid())):
+            return
+        time.sleep(pause)  # they are at any depth: no event tells of all
+        pause = min(pause * 1.5, 0.05)
+
+
+def _is_podmans(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip() in ("conmon", "podman")
+    except OSError:
+        return False
