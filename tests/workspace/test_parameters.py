@@ -301,7 +301,7 @@ def image(engines, monkeypatch) -> str:
     "use_docker",
     "True, if you say so: the script runs in a container of podman or docker; where neither is, "
     "without one, and the run has a note. Left out: without one.",
-    pytest.mark.engines,
+    pytest.mark.matrix,
 )
 def test_use_docker(submit, image, environments, monkeypatch) -> None:
     monkeypatch.setenv("RECHAIN_BASE_IMAGE", image)
