@@ -95,7 +95,11 @@ class Container(Script):
         self._facts: dict[str, Any] = self._stage.container or {}
         self._job = job
         self._options: dict[str, Any] = job["container"]
-        self._name = f"rechain-{self._run.run_id}-{self._attempt.number}"
+        name = f"rechain-{self._run.run_id}-{self._attempt.number}"
+        # Engines take ASCII; what makes a run's id unique is.
+        self._name = "".join(
+            x if x.isascii() and (x.isalnum() or x in "_.-") else "-" for x in name
+        )
         self._in = self._out = -1
         self._unread = b""
         self._started: dict[str, int] | None = None
