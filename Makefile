@@ -39,6 +39,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/distributed.py
 	$(BIN)/python benchmarks/slurm.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/containers.py
 
 # The locked set of development packages, from this machine's package index; it names none.
 lock: $(VENV)/.installed

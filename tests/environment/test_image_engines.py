@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 
 import pytest
 
 from rechain.environment import engines, store
 from rechain.environment.errors import EnvironmentFailure
-from rechain.environment.image import names, registry
+from rechain.environment.image import names
 from rechain.environment.image.ensure import LABEL, ensure
 from rechain.environment.prepare import prepare
 from rechain.environment.spec import mpi_setting, venv_spec
 from rechain.testing.engines import PodmanEngine
 from tests.conftest import interpreter, missing, uv_cache
+from tests.registries import PASSWORD, USER, private_registry
 
 pytestmark = pytest.mark.engines
-
-USER, PASSWORD = "me", "pass:w0rd with spaces"
 
 
 @pytest.fixture
@@ -214,77 +210,11 @@ def test_a_full_disk_of_the_cache_is_one_clear_error(engine, cache, small_disk) 
 # A registry.
 
 
-class Registry:
-    """A registry on a loopback port that asks for a name and a password."""
-
-    def __init__(self, folder):
-        import bcrypt
-
-        folder.mkdir()
-        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-        (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
-        (folder / "config.yml").write_text(
-            "version: 0.1\n"
-            f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-            "http: {addr: '127.0.0.1:0'}\n"
-            f"auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n"
-        )
-        # It would take REGISTRY_AUTH_FILE, which is podman's, for a setting of its own.
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
-        self.process = subprocess.Popen(
-            ["docker-registry", "serve", str(folder / "config.yml")],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ,
-        )  # fmt: skip
-        assert self.process.stderr is not None
-        self.address = ""
-        for line in self.process.stderr:
-            if found := re.search(r"listening on (127\.0\.0\.1:\d+)", line):
-                self.address = found[1]
-                break
-        assert self.address, "the registry does not start"
-        # What nobody reads would stop it.
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
-    @property
-    def login(self):
-        return {"address": self.address, "username": USER}
-
-    def push(self, engine, content, name):
-        """Put a small image into the registry, and leave what the engine has as it was."""
-        reference = f"{self.address}/{name}"
-        before = engine.run("images", "--quiet", "--no-trunc", reference).strip()
-        archive = f"{engine.root}/small.tar"
-        with tarfile.open(archive, "w") as file:
-            member = tarfile.TarInfo("content")
-            member.size = len(content)
-            file.addfile(member, io.BytesIO(content))
-        engine.run("import", archive, reference)
-        found = engines.find()
-        with registry.credentials(found, reference, self.login, PASSWORD) as extra:
-            said = found.call("push", reference, extra=extra)
-        assert said.code == 0, said.errors
-        engine.run("rmi", reference)
-        if before:
-            engine.run("tag", before, reference)
-        return reference
-
-
 @pytest.fixture
 def private(engine, tmp_path, monkeypatch):
     """A private registry that the engine may reach without TLS."""
-    if shutil.which("docker-registry") is None:
-        missing("docker-registry (Debian: docker-registry)")
-    made = Registry(tmp_path / "registry")
-    if engine.name == "podman":  # docker trusts the loopback
-        path = tmp_path / "registries.conf"
-        path.write_text(f'[[registry]]\nlocation = "{made.address}"\ninsecure = true\n')
-        monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(path))
-    yield made
-    made.stop()
+    with private_registry(engine, tmp_path, monkeypatch) as made:
+        yield made
 
 
 def as_it_is(reference, login, **more):

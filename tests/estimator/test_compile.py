@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from rechain.exceptions import (
 from rechain.job.job import Job
 from rechain.job.variables import Secret
 from rechain.runconfig import ContainerRegistry, DockerConfiguration, Environment
+from rechain.runconfig.container_registry import RegistryIdentity
 from rechain.runconfig.distributed import ParallelTaskConfiguration
 
 pytestmark = pytest.mark.fast
@@ -160,6 +162,44 @@ def test_a_container_that_is_asked_for_and_not_used_is_said(code: Path, given, w
     job = compiled(code, **given)
     assert "image" not in job.environment
     assert [words in note for note in job.notes] == [True]
+
+
+def registry(**given: str) -> ContainerRegistry:
+    made = ContainerRegistry()
+    for name, value in given.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_the_password_of_a_registry_is_in_memory_only(code: Path) -> None:
+    login = registry(address="registry.example:5000", username="me", password="hunter2")
+    job = compiled(code, custom_docker_image="lab/torch:2", image_registry_details=login)
+    assert job.registry_password == "hunter2"
+    assert job.replace(run_id="x").registry_password == "hunter2"
+    assert job.environment["image"]["reference"] == "registry.example:5000/lab/torch:2"
+    assert "hunter2" not in json.dumps(job.to_json())
+    assert "hunter2" not in repr(job)
+    assert job.to_json()["secrets"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"username": "me"}, "only one of username and password"),
+        ({"password": "x"}, "only one of username and password"),
+        ({"registry_identity": RegistryIdentity()}, "only Azure can look up"),
+    ],
+    ids=["no password", "no user", "identity"],
+)
+def test_a_login_that_cannot_be_used_is_an_error(code: Path, given, words) -> None:
+    with pytest.raises(UserErrorException, match=words):
+        compiled(code, custom_docker_image="a:1", image_registry_details=registry(**given))
+
+
+def test_an_image_of_v1_is_replaced_and_said(code: Path) -> None:
+    job = compiled(code, user_managed=False, custom_docker_image="chainer:7.0.0-cpu")
+    assert job.environment["image"]["reference"] is None
+    assert [("chainer:7.0.0-cpu is an image of v1" in note) for note in job.notes] == [True]
 
 
 def test_ranks_in_an_image_are_not_built_yet(code: Path) -> None:
@@ -311,7 +351,6 @@ def test_whether_a_gpu_must_be_there(code: Path, user_managed: bool) -> None:
 
 
 NOT_BUILT: list[dict[str, Any]] = [
-    {"image_registry_details": ContainerRegistry()},
     {"distributed_training": ParallelTaskConfiguration()},
     {"entry_script": "Train.IPYNB", "distributed_training": Mpi(2)},
 ]

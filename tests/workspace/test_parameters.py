@@ -1,4 +1,4 @@
-"""Every parameter of `Chainer`, by its effect in a job that runs; or by what it still waits for.
+"""Every parameter of `Chainer`, by its effect in a job that runs.
 
 `RECHAIN_GOLDEN=write pytest -m fast tests/workspace/test_parameters.py` writes docs/parameters.md.
 """
@@ -17,12 +17,12 @@ import pytest
 from rechain import AmlCompute, Chainer, ComputeTarget, Run, Workspace
 from rechain.data import DataPath, Datastore
 from rechain.estimator import Mpi
-from rechain.exceptions import NotBuiltError
 from rechain.record import jsonl
 from rechain.record.journal import AttemptState, fold
 from rechain.record.paths import RunPaths
 from rechain.runconfig import ContainerRegistry, Environment
 from rechain.testing import wait_for
+from tests.registries import PASSWORD, USER, private_registry
 from tests.workspace.conftest import Submitter
 
 PAGE = Path(__file__).parents[2] / "docs" / "parameters.md"
@@ -33,9 +33,7 @@ HEAD = """# The parameters of Chainer
 | --- | --- |
 """
 FOOT = """
-Who asks for what waits gets a `NotBuiltError` at the submission, before anything is started.
-
-Each row stands for a test, and this page is generated from these: of the effect in a job that runs, or of the refusal. `RECHAIN_GOLDEN=write pytest -m fast tests/workspace/test_parameters.py` writes it.
+Each row stands for a test of the effect in a job that runs, and this page is generated from these. `RECHAIN_GOLDEN=write pytest -m fast tests/workspace/test_parameters.py` writes it.
 """  # noqa: E501
 
 Test = Callable[..., None]
@@ -49,39 +47,10 @@ def effect(parameter: str, does: str, mark: Any = pytest.mark.fast) -> Callable[
     return mark
 
 
-# What it waits for, and an estimator that asks for it.
-WAITS: dict[str, tuple[str, dict[str, Any]]] = {
-    "image_registry_details": ("containers", {"image_registry_details": ContainerRegistry()}),
-}
-
-
-def refusal(submit: Submitter, parameter: str) -> str:
-    given = {"user_managed": False, "use_docker": True, **WAITS[parameter][1]}
-    estimator = submit.estimator(**given)
-    with pytest.raises(NotBuiltError) as caught:
-        submit.experiment.submit(estimator)
-    assert list(submit.experiment.get_runs()) == []
-    return caught.value.message
-
-
 @pytest.mark.fast
-@pytest.mark.parametrize("parameter", WAITS)
-def test_what_waits_for_a_later_part_is_refused(submit, parameter) -> None:
-    what, _, meanwhile = refusal(submit, parameter).partition(" is not built yet. ")
-    assert what.partition("=")[0] in WAITS[parameter][1]
-    assert meanwhile
-
-
-@pytest.mark.fast
-def test_the_page_has_every_parameter(submit) -> None:
-    assert sorted([*DOES, *WAITS]) == sorted(PARAMETERS)
-    text = HEAD
-    for parameter in PARAMETERS:
-        said = DOES.get(parameter)
-        if said is None:
-            meanwhile = refusal(submit, parameter).partition(" is not built yet. ")[2]
-            said = f"Waits for {WAITS[parameter][0]}. {meanwhile}"
-        text += f"| `{parameter}` | {said} |\n"
+def test_the_page_has_every_parameter() -> None:
+    assert sorted(DOES) == sorted(PARAMETERS)
+    text = HEAD + "".join(f"| `{name}` | {DOES[name]} |\n" for name in PARAMETERS)
     text += FOOT
     if os.environ.get("RECHAIN_GOLDEN") == "write":
         PAGE.write_text(text)
@@ -330,6 +299,33 @@ def test_custom_docker_image(submit, image) -> None:
 def test_custom_docker_base_image(submit, image) -> None:
     given = {"use_docker": True, "custom_docker_base_image": image}
     assert completed(submit, IN_A_CONTAINER, **given)[1] == "1"
+
+
+@effect(
+    "image_registry_details",
+    "A `ContainerRegistry`: the registry that the image comes from, and a user and password for "
+    "it. The password is recorded nowhere.",
+    pytest.mark.engines,
+)
+def test_image_registry_details(submit, engine, tmp_path, monkeypatch) -> None:
+    """The image has nothing but one file, so it is fetched and then has no Python."""
+    said = []
+    with private_registry(engine, tmp_path, monkeypatch) as private:
+        private.push(engine, b"one", "lab/empty:1")
+        for password in ("wrong", PASSWORD):
+            details = ContainerRegistry()
+            details.address, details.username, details.password = private.address, USER, password
+            given = {"custom_docker_image": "lab/empty:1", "image_registry_details": details}
+            run = submit.done("", use_docker=True, **given)
+            said.append(last(run).end["message"])
+            for folder, _, names in os.walk(run.folder):
+                for name in names:
+                    if os.path.isfile(f"{folder}/{name}"):
+                        with open(f"{folder}/{name}", "rb") as file:
+                            assert PASSWORD.encode() not in file.read(), name
+        assert f"{private.address} refuses the user 'me'" in said[0]
+        assert "refuses" not in said[1]
+        assert engine.run("images", "--quiet", f"{private.address}/lab/empty:1").strip()
 
 
 @effect(

@@ -104,6 +104,7 @@ def _references(inputs: tuple[str, ...]) -> list[Any] | None:
 )
 @click.option("--docker/--no-docker", default=False, help="Run in a container (podman or docker).")
 @click.option("--image", metavar="NAME", help="The container's image; implies --docker.")
+@click.option("--pull", is_flag=True, help="Fetch the image anew: its tag may have moved.")
 @click.option("--shm-size", metavar="SIZE", help="/dev/shm of the container. [default: 2g]")
 @click.option(
     "-n",
@@ -182,6 +183,7 @@ def command(
     user_managed: bool,
     docker: bool,
     image: str | None,
+    pull: bool,
     shm_size: str | None,
     processes: int | None,
     node_count: int,
@@ -258,6 +260,7 @@ def command(
         gpu=gpu,
         as_of=as_of,
         lock=lock,
+        pull=pull,
     )
     if dry_run:
         _show_plan(submission.plan(), as_json)
@@ -332,6 +335,10 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
         click.echo(f"{colored(name.ljust(12), 'dim')} {printable(text)}")
     if submission["script"]:
         click.echo(f"\n{submission['script']}")
+    if plan["environment"].get("image", {}).get("built"):
+        from rechain.environment.image import context
+
+        click.echo(f"\n{context.planned(plan['environment'])}", nl=False)
 
 
 def _environment(wanted: dict[str, Any]) -> str:

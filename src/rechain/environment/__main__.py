@@ -55,7 +55,8 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
         if engine is not None:
             from rechain.environment.image.ensure import ensure
 
-            image = ensure(spec, found, store.cache_root(), engine, _say)
+            password = sys.stdin.read() if "registry" in spec["image"] else None
+            image = ensure(spec, found, store.cache_root(), engine, _say, password)
             container = {"engine": engine.to_json(), "image": image}
     except EnvironmentFailure as failure:
         said = {"message": failure.message, "hint": failure.hint, "detail": failure.detail}

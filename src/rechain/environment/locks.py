@@ -74,7 +74,9 @@ def _checked(document: Any, where: str) -> dict[str, Any]:
             f"{where} is no lock that this Rechain reads: {what}; a lock is what `rechain env "
             "lock` writes"
         )
-    lock = {key: value for key, value in lock.items() if key != "gpu"}  # a run's own
+    lock = {
+        key: value for key, value in lock.items() if key not in ("gpu", "image")
+    }  # a run's own
     try:
         found = identity(lock)
     except (AttributeError, TypeError) as error:

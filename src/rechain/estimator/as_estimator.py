@@ -65,6 +65,7 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, Asked]:
         },
         use_docker=image is not None,
         custom_docker_image=image or None,
+        image_registry_details=_registry(environment) if image else None,
         shm_size=run.docker.shm_size if image is not None and run.docker else None,
         **_data(arguments, config, workspace),
         **described,
@@ -92,6 +93,7 @@ def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Ask
         environment_variables=_variables(environment),
         use_docker=image is not None,
         custom_docker_image=image or None,
+        image_registry_details=_registry(environment) if image else None,
         shm_size=environment.docker.shm_size if image is not None else None,
         **described,
     )
@@ -210,6 +212,13 @@ def _environment(run: RunConfiguration, workspace: Any) -> Environment:
             "give it what Environment.get(workspace, name) returns."
         )
     return environment.get_environment(workspace)  # type: ignore[no-any-return]
+
+
+def _registry(environment: Environment) -> Any:
+    """Return where the environment's image comes from, if anything is said of that."""
+    details = environment.docker.base_image_registry
+    said = (details.address, details.username, details.password, details.registry_identity)
+    return details if any(said) else None
 
 
 def _image(run: RunConfiguration | None, environment: Environment) -> str | None:

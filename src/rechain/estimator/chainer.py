@@ -44,7 +44,8 @@ class Chainer(_FrameworkBaseEstimator):
         custom_docker_base_image: old name of `custom_docker_image`.
         custom_docker_image: the image of the container. Its own Python is used with
             `user_managed`; otherwise Rechain puts the environment into it.
-        image_registry_details: not built yet.
+        image_registry_details: a `ContainerRegistry`: where the image comes from, and a user and
+            password for it. The password is recorded nowhere.
         user_managed: whether to run with a Python of yours, as it is, instead of one that
             Rechain provides with Chainer in it.
         conda_packages: packages of conda, such as `numpy=1.14`, Python among them.

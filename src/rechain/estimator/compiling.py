@@ -57,6 +57,7 @@ def compile(
     gpu: str | None = None,
     as_of: object = None,
     lock: str | None = None,
+    pull: bool = False,
     pool: Mapping[str, Any] | None = None,
     slurm: Mapping[str, Any] | None = None,
     tags: Mapping[str, object] | None = None,
@@ -81,6 +82,7 @@ def compile(
         as_of: the day whose packages the environment has, a date or its ISO text; see the
             environments page.
         lock: the file of a lock, or an exported folder: it says all that is installed.
+        pull: whether its image is fetched again, since its tag may have moved.
         pool: the nodes to run on, as `pool_of` describes them.
         slurm: what it asks of a Slurm cluster, as `slurm.settings.request` describes it.
         tags: the run's first tags.
@@ -148,7 +150,7 @@ def compile(
             channels=own.channels, environ=environ,
         )  # fmt: skip
     container = None
-    image, said = _image(estimator, environment, slurm, environ)
+    image, said = _image(estimator, environment, slurm, environ, pull)
     notes += said
     if image is not None:
         environment["image"] = image
@@ -176,6 +178,7 @@ def compile(
         secret_values=estimator._secrets,
         inputs=read,
         outputs=written,
+        registry_password=_password(given["image_registry_details"]) if image else None,
         distribution=estimator._distribution,
         limits={
             "seconds": given["max_run_duration_seconds"],
@@ -250,6 +253,7 @@ def _image(
     environment: dict[str, Any],
     slurm: Mapping[str, Any] | None,
     environ: Mapping[str, str],
+    pull: bool,
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the image to run in, if it is to be a container, and what to say of it."""
     given = estimator._given
@@ -271,15 +275,43 @@ def _image(
         return None, [f"use_docker=True: a container {what} is not built yet, and none is used"]
     if given["user_managed"] and not asked:
         return None, [_NO_IMAGE]
+    if environment["kind"] == "conda":
+        raise NotBuiltError(
+            "packages of conda in a container are not built yet: use_docker=False has them on "
+            "this machine, and user_managed=True takes those that the image has"
+        )
     from rechain.environment.image.names import BASE, image_spec
 
     image = image_spec(
         asked,
         user_managed=given["user_managed"],
         recipe=environment.get("recipe", "plain"),
+        registry=_registry(given["image_registry_details"]),
         base=environ.get(BASE),
+        pull=pull,
     )
     return image, image.pop("notes")
+
+
+def _registry(details: Any) -> dict[str, str] | None:
+    """Return what is recorded of where an image comes from: all but the password."""
+    if details is None:
+        return None
+    if details.registry_identity is not None:
+        raise UserErrorException(
+            "image_registry_details has a registry_identity, which only Azure can look up: give "
+            "username and password"
+        )
+    given = {"address": details.address, "username": details.username}
+    if bool(details.username) != bool(details.password):
+        raise UserErrorException(
+            "image_registry_details has only one of username and password; a login needs both"
+        )
+    return {name: str(text) for name, text in given.items() if text} or None
+
+
+def _password(details: Any) -> str | None:
+    return None if details is None or not details.password else str(details.password)
 
 
 def _container(estimator: MMLBaseEstimator, places: Sequence[str]) -> dict[str, Any]:

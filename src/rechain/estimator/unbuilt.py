@@ -11,16 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_unbuilt"]
 
-_IMAGE = (
-    "Run without it: Rechain provides the Python and the packages itself, or takes yours with "
-    "user_managed=True."
-)
-
-# The value that does not ask for it, and what to do meanwhile; the first is reported.
-_UNBUILT: dict[str, tuple[object, str]] = {
-    "image_registry_details": (None, _IMAGE),
-}
-
 
 def refuse_unbuilt(given: dict[str, Any]) -> None:
     """Refuse to run what Rechain cannot do yet.
@@ -31,10 +21,6 @@ def refuse_unbuilt(given: dict[str, Any]) -> None:
     Raises:
         NotBuiltError: something is asked for that is not built; it says what to do meanwhile.
     """
-    for name, (no_value, meanwhile) in _UNBUILT.items():
-        value = given[name]
-        if value != no_value and (value or no_value):
-            raise NotBuiltError(f"{name}={value!r} is not built yet. {meanwhile}")
     training = type(given["distributed_training"]).__name__
     if training not in ("NoneType", "Mpi", "MpiConfiguration"):
         raise NotBuiltError(

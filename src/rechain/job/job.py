@@ -54,18 +54,26 @@ class Job:
     Args:
         secret_values: the values of the variables named in `secrets`. They live in memory only:
             they are in no document and no repr.
+        registry_password: the password that goes with the `registry` of its image; in memory only.
         fields: fields of job.json; those left out have their defaults.
 
     Raises:
         TypeError: a field does not exist.
     """
 
-    __slots__ = ("_fields", "secret_values")
+    __slots__ = ("_fields", "registry_password", "secret_values")
 
     secret_values: Mapping[str, str]
+    registry_password: str | None
     _fields: Mapping[str, Any]
 
-    def __init__(self, *, secret_values: Mapping[str, str] | None = None, **fields: Any) -> None:
+    def __init__(
+        self,
+        *,
+        secret_values: Mapping[str, str] | None = None,
+        registry_password: str | None = None,
+        **fields: Any,
+    ) -> None:
         unknown = fields.keys() - _FIELDS.keys()
         if unknown:
             raise TypeError(f"a job has no field {', '.join(sorted(unknown))}")
@@ -74,6 +82,7 @@ class Job:
         complete["secrets"] = sorted({*complete["secrets"], *values})
         object.__setattr__(self, "_fields", complete)
         object.__setattr__(self, "secret_values", values)
+        object.__setattr__(self, "registry_password", registry_password)
 
     def __getattr__(self, name: str) -> Any:
         # Copies: a job that can be changed through its parts is not immutable.
@@ -107,7 +116,11 @@ class Job:
 
     def replace(self, **fields: Any) -> Job:
         """Return a job with other values in some fields."""
-        return Job(secret_values=self.secret_values, **{**self._fields, **fields})
+        hidden: dict[str, Any] = {
+            "secret_values": self.secret_values,
+            "registry_password": self.registry_password,
+        }
+        return Job(**hidden, **{**self._fields, **fields})
 
     def to_json(self) -> dict[str, Any]:
         """Return the document, as in docs/run-folder.md."""

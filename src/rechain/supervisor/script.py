@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rechain.supervisor.nodes import Nodes
     from rechain.supervisor.stage import Stage
 
-__all__ = ["LAST_WORDS", "Script", "become", "make_script"]
+__all__ = ["LAST_WORDS", "Script", "become", "give", "make_script"]
 
 LAST_WORDS = 16384
 """Bytes that are kept back so that a script that fills the disk can still say so."""
@@ -220,3 +220,13 @@ def redirect(path: str, flags: int, descriptor: int) -> None:
     if opened != descriptor:
         os.dup2(opened, descriptor)
         os.close(opened)
+
+
+def give(text: str | None) -> None:
+    """Have a text, a secret of one line, be what is read from stdin; without one, nothing is."""
+    reader, writer = os.pipe()
+    os.write(writer, (text or "").encode())  # a pipe that is empty has room for 64 KiB
+    os.close(writer)
+    if reader:
+        os.dup2(reader, 0)
+        os.close(reader)

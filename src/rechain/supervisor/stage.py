@@ -9,7 +9,7 @@ from rechain.environment import store
 from rechain.record import jsonl
 from rechain.record.paths import AttemptPaths, RunPaths
 from rechain.supervisor.outcome import EnvironmentNotReady
-from rechain.supervisor.script import redirect
+from rechain.supervisor.script import give, redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Stage:
         self._script_environment: dict[str, str] = payload["script"]
         self._prepare_environment: dict[str, str] = payload["prepare"]
         self._cache: str = payload["cache"]
+        self._password: str | None = payload.get("password")
         self._found: dict[str, Any] | None = None
         self._arguments: list[str] = job["command"][1:]
         self._gpus: list[dict[str, str]] | None = None  # None: nobody has looked
@@ -150,15 +151,14 @@ class Stage:
 
     def start_preparing(self) -> None:
         """Become the process that makes the environment; called in a fresh child."""
-        redirect("/dev/null", os.O_RDONLY, 0)
+        give(self._password)
         redirect(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
         os.dup2(1, 2)
         # A new interpreter: this one was started without the site-packages that preparing needs.
         code = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.environment.__main__"
         argv = [sys.executable, "-I", "-c", code, self._run.job, self._attempt.prepare_result]
-        if "image" not in self._job["environment"] and (
-            self._job["environment"]["kind"] == "user-managed"
-        ):
+        wanted = self._job["environment"]
+        if wanted["kind"] == "user-managed" and "image" not in wanted:
             argv.append(self._mpiexec())
         elif self._gpus is not None:
             argv += ["", jsonl.dumps(self._gpus)]

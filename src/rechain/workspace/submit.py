@@ -66,6 +66,7 @@ def prepare(
     gpu: str | None = None,
     as_of: object = None,
     lock: str | None = None,
+    pull: bool = False,
     parent: str | None = None,
 ) -> Prepared:
     """Compile a description and check it, without starting or writing anything.
@@ -82,6 +83,7 @@ def prepare(
         gpu: whether it may run without the GPU that it asks for; see `compile`.
         as_of: the day whose packages its environment has; see `compile`.
         lock: the file of the lock that is its environment; see `compile`.
+        pull: whether its image is fetched again; see `compile`.
         parent: the id of the run that it will be a child of.
 
     Raises:
@@ -110,6 +112,7 @@ def prepare(
         gpu=gpu,
         as_of=as_of,
         lock=lock,
+        pull=pull,
         **_place(experiment.workspace, config),
         tags=tags,
         default_datastore=experiment.workspace.get_default_datastore,
@@ -248,6 +251,7 @@ class Prepared:
             "script": self._script_environment(),
             "prepare": {**os.environ, **_data_secrets()},
             "cache": cache,
+            "password": self._job.registry_password,
         }
 
     def _enter(self, staged: RunPaths) -> None:
