@@ -227,10 +227,20 @@ def test_all_that_data_can_be_reaches_the_script(code, source, store, home) -> N
 
 
 def test_a_missing_input_ends_the_run_with_one_line(code, store) -> None:
-    run = ran(code, script_params={"-d": store.path("nope").as_mount()})
+    run = ran(code, script_params={"-d": store.path("nope").as_download()})
     assert run._state().end["cause"] == "input"
     assert run._state().end["message"].startswith("the datastore workspaceblobstore has no 'nope'")
     assert not Path(run.folder, "attempts/1/0.out").exists()
+
+
+def test_a_mounted_path_that_is_not_there_is_made_for_the_script_to_write_to(code, store) -> None:
+    code_of = Path(code) / "train.py"
+    code_of.write_text("import sys; open(sys.argv[2] + '/model.npz', 'w').write('weights')")
+    run = ran(code, script_params={"-d": store.path("made/new").as_mount()})
+    assert run.status == "Completed", run.cause
+    assert (Path(store.folder) / "made/new/model.npz").read_text() == "weights"
+    (log,) = Path(run.folder, "attempts/1").glob("*prepare*")
+    assert "was not there: an empty folder is mounted" in log.read_text()
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "./../.."])

@@ -49,7 +49,7 @@ def bring(run: RunPaths, cache: str, say: Callable[[str], None]) -> None:
         if all(os.path.exists(one["place"]) for one in known["inputs"] + known["outputs"]):
             return
     job = jsonl.read(run.job)
-    made = _Bringing(run, DataCache(cache, say))
+    made = _Bringing(run, DataCache(cache, say), say)
     inputs = {one["name"]: made.input(one) for one in job["inputs"]}
     outputs = {one["name"]: made.output(one) for one in job["outputs"]}
     jsonl.write_atomic(
@@ -59,14 +59,17 @@ def bring(run: RunPaths, cache: str, say: Callable[[str], None]) -> None:
 
 
 class _Bringing:
-    def __init__(self, run: RunPaths, cache: DataCache) -> None:
+    def __init__(self, run: RunPaths, cache: DataCache, say: Callable[[str], None]) -> None:
         self._run = run
         self._cache = cache
+        self._say = say
 
     def input(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """Bring one input; return what is recorded of it."""
         name = wanted["name"]
-        sources = [self._source(**source) for source in wanted["sources"]]
+        # Scripts of v1 write to a path that they mount, also to one that is not there yet.
+        written = wanted["kind"] == "reference" and wanted["mode"] == "mount"
+        sources = [self._source(**source, written=written) for source in wanted["sources"]]
         rows = [row for _, _, found in sources for row in found]
         files = [pair for _, found, _ in sources for pair in found]
         whole = len(sources) == 1 and not _is_pattern(wanted["sources"][0]["path"])
@@ -98,7 +101,7 @@ class _Bringing:
         return found
 
     def _source(
-        self, store: dict[str, Any], path: str
+        self, store: dict[str, Any], path: str, written: bool
     ) -> tuple[str, list[tuple[str, str]], list[Row]]:
         """Return where a source is; its files, with `/` and their paths in the store; and rows."""
         datastore = Datastore._at(store)
@@ -115,6 +118,10 @@ class _Bringing:
         if not path:
             os.makedirs(place, exist_ok=True)  # a datastore is there before its first file
         elif not pattern and not os.path.exists(place):
+            if written:
+                os.makedirs(place)
+                self._say(f"{place} was not there: an empty folder is mounted")
+                return place, [], []
             raise UserErrorException(
                 f"the datastore {datastore.name} has no {path!r}: there is no {place}."
             )
