@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -57,6 +58,8 @@ def run(rechain: Callable[..., Answer], train: object) -> Callable[..., Answer]:
 def start(home: Path, train: object) -> Callable[..., subprocess.Popen[str]]:
     """Start the command and go on."""
     started = []
+    # Tests that were started by nohup ignore it, and so would the command.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def call(*arguments: str, **settings: object) -> subprocess.Popen[str]:
         given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -65,6 +68,7 @@ def start(home: Path, train: object) -> Callable[..., subprocess.Popen[str]]:
         return process
 
     yield call
+    signal.signal(signal.SIGHUP, before)
     for process in started:
         if process.poll() is None:
             process.kill()
