@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tarfile
 
 from rechain.exceptions import UserErrorException
@@ -30,7 +31,12 @@ def checked(path: str) -> dict[str, Any]:
         return UserErrorException(f"{path} is refused: {why}; nothing was written")
 
     with opened(path) as archive:
-        first = archive.next()
+        try:
+            first = archive.next()
+        except OSError as error:  # Python 3.10 seeks to -1 in an empty one
+            if error.errno != errno.EINVAL:
+                raise
+            first = None
         if first is None or first.name != CONTENTS or not first.isreg():
             raise bad(f"it does not begin with {CONTENTS}, so it is no archive of runs")
         if first.size > _MOST_OF_CONTENTS:
