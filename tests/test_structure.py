@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "job": {"exceptions", "record"},
     "runconfig": {"exceptions", "record", "recipes"},
     "compare": set(),
-    "data": {"environment", "exceptions", "planned", "record", "runconfig"},
+    "data": {"environment", "exceptions", "job", "planned", "record", "runconfig"},
     "estimator": {
         "exceptions", "guest", "record", "job", "recipes", "environment", "runconfig", "data",
     },

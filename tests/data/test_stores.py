@@ -189,6 +189,22 @@ def test_s3_of_a_fake_server_speaks_its_protocol(home, mnist, no_keyring, monkey
         check(home, mnist, store, ["hunter2hunter2"])
         out = OutputFileDatasetConfig("o", (store, "o"))
         assert out.as_input("i").dataset is out
+        (home / "code" / "train.py").write_text("print('from', __file__)")
+        for _ in range(2):
+            run = Experiment(Workspace.local(), "x").submit(
+                Chainer(
+                    str(home / "code"),
+                    entry_script="train.py",
+                    compute_target="local",
+                    user_managed=True,
+                    use_docker=False,
+                    source_directory_data_store=store,
+                )
+            )
+            run.wait_for_completion(raise_on_error=False)
+            assert run.status == "Completed", run.cause
+            shutil.rmtree(Workspace.local().path + "/store")
+        assert len(store.files("rechain-snapshots")) == 1
     finally:
         server.stop()
 
@@ -220,6 +236,7 @@ def test_on_slurm_the_submitting_host_fetches_and_the_node_sends(
         estimator = Chainer(
             str(home / "code"), entry_script="train.py", compute_target="lab",
             user_managed=True, use_docker=False,
+            source_directory_data_store=workspace.get_default_datastore(),
             script_params={"": [store.path("data").as_mount(), out]},
         )  # fmt: skip
         run = Experiment(workspace, "x").submit(estimator)

@@ -529,13 +529,14 @@ def test_inputs(submit, store) -> None:
 
 @effect(
     "source_directory_data_store",
-    "A datastore that the script finds by a variable. The source folder does not go through it: "
-    "this machine's nodes see it where it is.",
+    "The datastore that the source folder goes through, see [data](data.md#the-source-folder). "
+    "The script finds it by a variable.",
 )
 def test_source_directory_data_store(submit, store) -> None:
     variable = f"AZUREML_DATAREFERENCE_{store.name}"
     script = f"import os; print(open(os.environ['{variable}'] + '/digits/a.txt').read())"
     assert completed(submit, script, source_directory_data_store=store)[1] == "digits"
+    assert [name for _, name in store.files("rechain-snapshots")]
 
 
 @effect(

@@ -48,6 +48,8 @@ def command(run: str, as_json: bool) -> None:
             rows += [("", text) for text in (state.end.get("detail"), hint(state.end)) if text]
     rows.append(("command", shlex.join(job["command"])))
     rows.append(("source", job["source"]["directory"]))
+    if copy := job["source"].get("copy"):
+        rows.append(("", f"through {copy['store']['name']}/{copy['path']}"))
     if job.get("replayed"):
         rows.append(("replay of", job["replayed"]))
     if job.get("resumed"):

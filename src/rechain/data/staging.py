@@ -9,6 +9,7 @@ import uuid
 from rechain.data.cache import DataCache
 from rechain.data.datastore import Datastore
 from rechain.data.paths import below, inside, root_of
+from rechain.data.source import bring_source
 from rechain.data.transfer import copy_all, digest_of
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
@@ -33,6 +34,8 @@ _WILD = ("*", "?", "[")
 def bring(run: RunPaths, cache: str, say: Callable[[str], None]) -> None:
     """Bring the inputs of a run to their places, and record them; make places for its outputs.
 
+    Its source folder too, if that went through a datastore.
+
     What an earlier attempt brought is left as it is: all attempts read the same.
 
     Args:
@@ -48,6 +51,8 @@ def bring(run: RunPaths, cache: str, say: Callable[[str], None]) -> None:
         known = jsonl.read(run.inputs)
         if all(os.path.exists(one["place"]) for one in known["inputs"] + known["outputs"]):
             return
+    else:
+        bring_source(run, cache, say)
     job = jsonl.read(run.job)
     made = _Bringing(run, DataCache(cache, say), say)
     inputs = {one["name"]: made.input(one) for one in job["inputs"]}

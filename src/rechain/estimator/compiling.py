@@ -170,7 +170,7 @@ def compile(
     found = recorded(environ)
     return Job(
         experiment=experiment,
-        source={"directory": source, "snapshot": None},
+        source={"directory": source, "snapshot": None, **inputs.through(given)},
         command=[script, *(by_text.get(argument, argument) for argument in arguments)],
         environment=environment,
         variables={**by_variable, **estimator._variables},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RESUME", "as_data", "describe", "find", "places", "requests", "resumed", "text",
+    "through",
 ]  # fmt: skip
 
 RESUME = "--resume-from"
@@ -51,6 +52,14 @@ def resumed(frozen: dict[Any, tuple[Any, ...]], path: Any) -> dict[Any, tuple[An
 
     reference = path.create_data_reference("MODEL_LOCATION", DataPathComputeBinding())
     return {**frozen, RESUME: (reference,)}
+
+
+def through(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job's `source` says of the datastore that the source folder goes through."""
+    store = given["source_directory_data_store"]
+    if store is None:
+        return {}
+    return {"copy": {"store": store._document}}
 
 
 def find(given: Mapping[str, Any]) -> dict[str, Any]:

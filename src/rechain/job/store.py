@@ -9,7 +9,7 @@ from rechain.job.hashing import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["CHUNK", "Store", "chunks", "digest_of", "write_all"]
 
@@ -65,6 +65,29 @@ class Store:
         temporary, digest, written = self._write(chunks(descriptor, size), size)
         _place(temporary, self.object_path(digest))
         return digest, written
+
+    def receive(self, digest: str, content: Callable[[], Iterable[bytes]], size: int) -> bool:
+        """Store content that came from elsewhere under a digest, unless it is there already.
+
+        Args:
+            digest: its name.
+            content: returns it, from its start.
+            size: its size in bytes, about.
+
+        Returns:
+            Whether that is its digest; what has another is not stored.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        if self._has(self.object_path(digest), size):
+            return digest_of(content(), size) == digest
+        temporary, found, _ = self._write(content(), size)
+        if found != digest:
+            os.unlink(temporary)
+            return False
+        _place(temporary, self.object_path(digest))
+        return True
 
     def put_manifest(self, data: bytes) -> str:
         """Store a manifest unless it is there already, and return its digest."""

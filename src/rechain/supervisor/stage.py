@@ -188,8 +188,9 @@ class Stage:
 
     @property
     def has_data(self) -> bool:
-        """Whether the script has inputs or outputs."""
-        return bool(self._job.get("inputs") or self._job.get("outputs"))
+        """Whether the script has inputs or outputs, or itself comes from a datastore."""
+        through = "copy" in (self._job.get("source") or {})
+        return through or bool(self._job.get("inputs") or self._job.get("outputs"))
 
     def start_with_data(self, what: str) -> None:
         """Become the process that brings inputs, or takes outputs; called in a fresh child.
@@ -440,10 +441,9 @@ def surround(
 
 def _which(name: str, path: str, work: str) -> str | None:
     """Return the absolute path of a command, as a shell in the folder `work` would find it."""
+    candidates = [os.path.join(work, folder, name) for folder in path.split(":") if folder]
     if "/" in name:
         candidates = [os.path.join(work, name)]
-    else:
-        candidates = [os.path.join(work, folder, name) for folder in path.split(":") if folder]
     for candidate in candidates:
         if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate

@@ -236,6 +236,10 @@ class Prepared:
                 from rechain.workspace.resuming import store_snapshot
 
                 resumed["files"] = store_snapshot(store_path, resumed)
+        if "copy" in source:
+            from rechain.data.source import path_of
+
+            source["copy"]["path"] = path_of(source["snapshot"])
         self._job = self._job.replace(
             source=source,
             resumed=resumed,
@@ -276,7 +280,13 @@ class Prepared:
         os.makedirs(staged.root)
         for folder in (staged.requests, staged.metrics, staged.attempts):
             os.mkdir(folder)
-        snapshot.checkout(workspace._paths.store, self._job.source["snapshot"], staged.work)
+        if "copy" in self._job.source:  # what prepares the run fills its folder from there
+            from rechain.data.source import send_source
+
+            os.mkdir(staged.work)
+            send_source(self._job.source, workspace._paths.store, staged.root)
+        else:
+            snapshot.checkout(workspace._paths.store, self._job.source["snapshot"], staged.work)
         if files := (self._job.resumed or {}).get("files"):
             for path, *_ in snapshot.manifest(workspace._paths.store, files):
                 with contextlib.suppress(FileNotFoundError):  # the source folder's own of its name

@@ -43,7 +43,7 @@ def prepare_here(run: RunPaths, request: Mapping[str, Any], payload: Mapping[str
         found = _child("environment", [run.job], request, payload)
         if not found["ok"]:
             raise StartError(f"the environment cannot be built here: {found['message']}")
-    if job["inputs"] or job["outputs"]:
+    if job["inputs"] or job["outputs"] or "copy" in job["source"]:
         found = _child("data", ["bring", run.root], request, payload)
         if not found["ok"]:
             raise StartError(f"the data cannot be had: {found['message']}")
