@@ -16,7 +16,6 @@ from rechain import Chainer, Experiment, Workspace
 from rechain.compute.target import StartError
 from rechain.exceptions import AzureMLException, NotBuiltError, SnapshotException
 from rechain.job.variables import Secret
-from rechain.runconfig import ContainerRegistry
 from rechain.workspace.submit import prepare
 
 pytestmark = pytest.mark.fast
@@ -70,10 +69,6 @@ BAD = {
     "zero time": ({"max_run_duration_seconds": 0}, "max_run_duration_seconds is 0; it must be m"),
     "nan time": ({"max_run_duration_seconds": float("nan")}, "max_run_duration_seconds is nan"),
     "packages": ({"pip_packages": ["numpy"]}, "user_managed=True means that nothing is installed"),
-    "not built": (
-        {"image_registry_details": ContainerRegistry(address="r.example")},
-        "image_registry_details=.* is not built yet",
-    ),
     "tags": ({"tags": "x"}, "tags='x': tags are a dict"),
 }
 

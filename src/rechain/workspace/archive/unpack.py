@@ -50,14 +50,13 @@ def import_runs(workspace: Workspace, path: str) -> tuple[list[str], list[str]]:
         if not new:
             return [], there
         workspace._make()
-        _forget_unfinished(workspace)
-        free = shutil.disk_usage(workspace.path).free
-        if contents["bytes"] > free:
-            raise UserErrorException(
-                f"{path} holds {contents['bytes']} bytes, and there are {free} left on the disk "
-                f"of {workspace.path}"
-            )
         with _staging(workspace) as staged:
+            free = shutil.disk_usage(workspace.path).free
+            if contents["bytes"] > free:
+                raise UserErrorException(
+                    f"{path} holds {contents['bytes']} bytes, and there are {free} left on the disk "
+                    f"of {workspace.path}"
+                )
             _unpack(path, staged, new)
             _verify(staged, new)
             _enter(workspace, staged, new)
@@ -81,10 +80,16 @@ def _staging(workspace: Workspace) -> Iterator[str]:
     import fcntl
 
     folder = f"{workspace.path}/{_STAGED}{os.urandom(4).hex()}"
-    os.mkdir(folder)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    whole = os.open(workspace.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        fcntl.flock(whole, fcntl.LOCK_EX)  # else another import takes ours for one that was killed
+        _forget_unfinished(workspace)
+        os.mkdir(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(whole)
+    try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
