@@ -54,8 +54,8 @@ def import_runs(workspace: Workspace, path: str) -> tuple[list[str], list[str]]:
             free = shutil.disk_usage(workspace.path).free
             if contents["bytes"] > free:
                 raise UserErrorException(
-                    f"{path} holds {contents['bytes']} bytes, and there are {free} left on the disk "
-                    f"of {workspace.path}"
+                    f"{path} holds {contents['bytes']} bytes, and there are {free} left on the "
+                    f"disk of {workspace.path}"
                 )
             _unpack(path, staged, new)
             _verify(staged, new)
