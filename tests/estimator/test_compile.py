@@ -154,9 +154,8 @@ def test_only_who_asks_for_a_container_gets_one(code: Path) -> None:
     [
         ({"use_docker": True, "user_managed": True}, "without a container"),
         ({"shm_size": "2g"}, "means nothing without a container"),
-        ({"use_docker": True, "user_managed": False, "distributed_training": Mpi(2)}, "under MPI"),
     ],
-    ids=["no image", "shm_size", "ranks"],
+    ids=["no image", "shm_size"],
 )
 def test_a_container_that_is_asked_for_and_not_used_is_said(code: Path, given, words) -> None:
     job = compiled(code, **given)
@@ -202,9 +201,18 @@ def test_an_image_of_v1_is_replaced_and_said(code: Path) -> None:
     assert [("chainer:7.0.0-cpu is an image of v1" in note) for note in job.notes] == [True]
 
 
-def test_ranks_in_an_image_are_not_built_yet(code: Path) -> None:
+def test_ranks_in_a_container_have_an_mpi_that_an_image_can_have(code: Path) -> None:
+    for given in ({"use_docker": True}, {"custom_docker_image": "mine:1"}):
+        job = compiled(code, user_managed=False, distributed_training=Mpi(2), **given)
+        assert job.environment["image"]["built"] is True
+        assert job.environment["mpi"] == {"wanted": "mpich", "mpiexec": None}
+        assert job.notes == []
+
+
+def test_ranks_in_an_image_with_its_own_python_are_not_built_yet(code: Path) -> None:
+    given = {"custom_docker_image": "mine:1", "user_managed": True}
     with pytest.raises(NotBuiltError, match="under MPI is not built yet"):
-        compiled(code, custom_docker_image="mine:1", distributed_training=Mpi(2))
+        compiled(code, distributed_training=Mpi(2), **given)
 
 
 @pytest.mark.parametrize("option", ["--name=x", "-d", "--pid=host"])

@@ -268,8 +268,8 @@ def image(engines, monkeypatch) -> str:
 
 @effect(
     "use_docker",
-    "True, if you say so: the script runs in a container of podman or docker; where neither is, "
-    "without one, and the run has a note. Left out: without one.",
+    "True, if you say so: the script, with all its ranks, runs in a container of podman or "
+    "docker; where neither is, without one, and the run has a note. Left out: without one.",
     pytest.mark.matrix,
 )
 def test_use_docker(submit, image, environments, monkeypatch) -> None:

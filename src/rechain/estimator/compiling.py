@@ -144,7 +144,8 @@ def compile(
     if lock is not None:
         environment, notes = _locked(estimator, lock, python, as_of, mpi, with_gpu, environ)
     else:
-        wanted = _mpi(estimator, mpi, environ)
+        contained = _asks_image(estimator) and slurm is None and not given["conda_packages"]
+        wanted = _mpi(estimator, mpi, environ, contained and not given["user_managed"])
         environment, notes = _environment(
             estimator, python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of,
             channels=own.channels, environ=environ,
@@ -248,6 +249,12 @@ def _environment(
     return spec, notes
 
 
+def _asks_image(estimator: MMLBaseEstimator) -> bool:
+    given = estimator._given
+    asked = given["custom_docker_image"] or given["custom_docker_base_image"]
+    return bool(asked or estimator._asks_container)
+
+
 def _image(
     estimator: MMLBaseEstimator,
     environment: dict[str, Any],
@@ -258,12 +265,13 @@ def _image(
     """Return the image to run in, if it is to be a container, and what to say of it."""
     given = estimator._given
     asked = given["custom_docker_image"] or given["custom_docker_base_image"]
-    if not asked and not estimator._asks_container:
+    if not _asks_image(estimator):
         return None, []
     strict = environment.get("strict", False)
+    ranks = estimator._distribution["communicator"] != "None"
     unbuilt = {
         "on a Slurm cluster": slurm is not None,
-        "in several processes under MPI": estimator._distribution["communicator"] != "None",
+        "of your own in several processes under MPI": given["user_managed"] and ranks,
         "with packages of conda": bool(environment.get("conda")),
     }
     for what in (what for what, is_asked in unbuilt.items() if is_asked):
@@ -371,13 +379,20 @@ def _locked(
 
 
 def _mpi(
-    estimator: MMLBaseEstimator, wanted: str | None, environ: Mapping[str, str]
+    estimator: MMLBaseEstimator,
+    wanted: str | None,
+    environ: Mapping[str, str],
+    contained: bool,
 ) -> dict[str, Any] | None:
     if estimator._distribution["communicator"] == "None":
         return None
+    from rechain import recipes
     from rechain.environment.spec import mpi_setting
 
-    return mpi_setting(wanted or environ.get("RECHAIN_MPI") or "auto", environ)
+    wanted = wanted or environ.get("RECHAIN_MPI") or "auto"
+    if wanted == "auto" and contained:
+        wanted = recipes.mpis()["default"]  # the one of this machine is not in an image
+    return mpi_setting(wanted, environ)
 
 
 def _gpu(wanted: str | None, environ: Mapping[str, str]) -> dict[str, Any]:

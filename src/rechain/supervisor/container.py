@@ -22,7 +22,7 @@ from rechain.supervisor.script import LAST_WORDS, Script, redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
     from rechain.supervisor.nodes import Nodes
@@ -88,10 +88,27 @@ def _await_end(line: int) -> bytes:
 
 
 class Container(Script):
-    """A script in a container; see `Script` for the methods."""
+    """A script in a container; see `Script` for the methods.
 
-    def __init__(self, *args: Any, job: Mapping[str, Any]) -> None:
+    Args:
+        *args: as for `Script`.
+        job: the job's document.
+        launcher: returns what is run in it in place of the script, if that is several processes.
+
+    Attributes:
+        gone: whether its first process has been there, and has ended.
+        end: what that said of the end; None if nothing.
+        refused: why it could not start what is run in it.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        job: Mapping[str, Any],
+        launcher: Callable[[], tuple[list[str], dict[str, str]]] | None = None,
+    ) -> None:
         super().__init__(*args)
+        self._launcher = launcher
         self._facts: dict[str, Any] = self._stage.container or {}
         self._job = job
         self._options: dict[str, Any] = job["container"]
@@ -103,14 +120,14 @@ class Container(Script):
         self._in = self._out = -1
         self._unread = b""
         self._started: dict[str, int] | None = None
-        self._ended: dict[str, Any] | None = None
-        self._refused = ""
-        self._gone = False  # the first process has been there, and has ended
+        self.end: dict[str, Any] | None = None
+        self.refused = ""
+        self.gone = False
 
     @property
     def descriptors(self) -> Collection[int]:  # type: ignore[override]
         """The line from the container, as long as its other end is held."""
-        return [] if self._gone else [self._out]
+        return [] if self.gone else [self._out]
 
     def ready(self) -> bool:
         """Lay the line to the container, with what it is to run in it."""
@@ -122,12 +139,13 @@ class Container(Script):
         # Both ends of the one: it can be opened, and filled, before somebody reads it.
         self._in = os.open(attempt.container_in, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._out = os.open(attempt.container_out, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        distribution = self._job["distribution"]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        for path in (attempt.stdout(0), attempt.stderr(0)):
-            os.close(os.open(path, flags, 0o644))
-        said = os.open(attempt.stderr(0), flags)
-        linux.keep_room(said, LAST_WORDS)
-        os.close(said)
+        for rank in range(distribution["nodes"] * distribution["processes_per_node"]):
+            os.close(os.open(attempt.stdout(rank), flags, 0o644))
+            said = os.open(attempt.stderr(rank), flags, 0o644)
+            linux.keep_room(said, LAST_WORDS)
+            os.close(said)
         document = jsonl.dumps(self._document()).encode()
         document = b"%d\n%b" % (len(document), document)
         if len(document) > _PIPE:
@@ -138,19 +156,22 @@ class Container(Script):
         return True
 
     def _document(self) -> dict[str, Any]:
-        argv, variables = self._stage.command()
+        argv, variables = (self._launcher or self._stage.command)()
         for name in _OUTSIDE:
             if name not in self._job["variables"] and name not in self._job["secrets"]:
                 variables.pop(name, None)
-        variables.update(RECHAIN_RANK="0", RECHAIN_WORLD_SIZE="1")
+        outputs = self._attempt.mpi_log, self._attempt.mpi_log
+        if self._launcher is None:
+            variables.update(RECHAIN_RANK="0", RECHAIN_WORLD_SIZE="1")
+            outputs = self._attempt.stdout(0), self._attempt.stderr(0)
         umask = os.umask(0)
         os.umask(umask)
         return {
             "argv": argv,
             "variables": variables,
             "folder": self._run.work,
-            "stdout": self._attempt.stdout(0),
-            "stderr": self._attempt.stderr(0),
+            "stdout": outputs[0],
+            "stderr": outputs[1],
             "umask": umask,
         }
 
@@ -191,13 +212,15 @@ class Container(Script):
 
     def look(self) -> bool:
         """See what the container says."""
+        if self._out < 0:
+            return False
         try:
             data = os.read(self._out, 65536)
         except BlockingIOError:
             return False
         self._take(data)
-        if not data and not self._gone and (self._started is not None or self._refused):
-            self._gone = True
+        if not data and not self.gone and (self._started is not None or self.refused):
+            self.gone = True
             self.due = time.monotonic() + PATIENCE  # for the engine to see it, too
         return False
 
@@ -206,43 +229,62 @@ class Container(Script):
         for line in lines:
             said = jsonl.loads(line.decode())
             if said["event"] == "started":
-                mark = f"\0RECHAIN_ATTEMPT={self._run.run_id}/{self._attempt.number}\0"
-                self._started = _on_this_machine(said["pid"], mark.encode()) or {}
+                self._started = self.locate(said["pid"]) or {}
                 process = self._started or host.process(self._pid)
-                self._journal.write("rank", rank=0, pid=process["pid"], start=process["start"])
+                if self._launcher is None:
+                    pid, start = process["pid"], process["start"]
+                    self._journal.write("rank", rank=0, pid=pid, start=start)
             elif said["event"] == "refused":
-                self._refused = said["why"]
+                self.refused = said["why"]
             else:
-                self._ended = said
+                self.end = said
+
+    def locate(self, pid: int) -> dict[str, int] | None:
+        """Return a process of the container as it is known outside; None if it cannot be seen.
+
+        Args:
+            pid: its number inside.
+        """
+        mark = f"\0RECHAIN_ATTEMPT={self._run.run_id}/{self._attempt.number}\0"
+        return _on_this_machine(pid, mark.encode())
 
     def processes(self) -> list[int]:
         """Return the script's pid on this machine, if it can be seen and still runs."""
         found = self._started
-        return [found["pid"]] if found and not self._ended and host.is_alive(found) else []
+        return [found["pid"]] if found and not self.end and host.is_alive(found) else []
 
     def ask_to_end(self) -> None:
         """Have SIGTERM sent to the script and what is in its process group."""
         self.due = None
+        self._say("term")
+
+    def ask_process(self, pid: int) -> None:
+        """Have SIGTERM sent to one process of the container.
+
+        Args:
+            pid: its number inside.
+        """
+        self._say(f"term {pid}")
+
+    def _say(self, words: str) -> None:
         try:
-            os.write(self._in, b"term\n")
+            os.write(self._in, f"{words}\n".encode())
         except OSError:
             pass  # it does not listen any more
 
     def ended(self, status: int) -> int:
         """See to it that nothing of the container is left."""
         self.look()
-        alone = self._ended is not None and os.WIFEXITED(
-            status
-        )  # it and its client, by themselves
+        alone = self.end is not None and os.WIFEXITED(status)  # it and its client, by themselves
         os.close(self._in)
         self._in = -1
-        if self._started is not None or self._ended is not None:
+        if self._started is not None or self.end is not None:
             self._take(_await_end(self._out))
         if not alone:
             remove({"name": self._name, **self._facts})
         _await_engine()
         self.settle()
-        return self._ended["status"] if self._ended is not None else status
+        return self.end["status"] if self.end is not None else status
 
     def settle(self) -> None:
         """Take the line away again: the script will not be started."""
@@ -257,12 +299,11 @@ class Container(Script):
         title = self._facts["engine"]["name"]
         if refused:
             return Outcome("environment", f"{title} cannot be started: {refused}")
-        if self._refused:
-            return Outcome("environment", f"the interpreter cannot be started: {self._refused}")
-        if self._ended is not None:
-            oom = self._ended["oom"]
-            before = self._oom_before if oom is None else oom_kills() - bool(oom)
-            return read_outcome(status, self._attempt.stderr(0), self._run.work, before)
+        if self.refused:
+            return Outcome("environment", f"the interpreter cannot be started: {self.refused}")
+        if self.end is not None:
+            errors = self._attempt.stderr(0)
+            return self.explain(read_outcome(status, errors, self._run.work, self.oom_before()))
         said = tail(self._attempt.container_log)
         if self._started is None:
             outcome = _not_started(title, said)
@@ -279,9 +320,24 @@ class Container(Script):
         outcome.tail = said
         return outcome
 
+    def oom_before(self) -> int:
+        """Return what `oom_kills()` was before it started, as the container itself counts."""
+        oom = self.end["oom"] if self.end is not None else None
+        return self._oom_before if oom is None else oom_kills() - bool(oom)
+
+    def explain(self, outcome: Outcome) -> Outcome:
+        """Say what may have ended a script in a container only."""
+        if outcome.signal == signal.SIGBUS:
+            size = self._options["shm_size"]
+            outcome.hint = (
+                f"/dev/shm of the container has {size}, and what does not fit there ends so: "
+                "raise shm_size (--shm-size)."
+            )
+        return outcome
+
     def leftover(self, ended: int) -> int:
         """Return how many processes the script left behind in the container."""
-        return self._ended["leftover"] if self._ended is not None else 0
+        return self.end["leftover"] if self.end is not None else 0
 
 
 def _there(path: str) -> str:

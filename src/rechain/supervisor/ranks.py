@@ -59,15 +59,9 @@ class Ranks(Script):
 
     def start(self, refusal: int) -> None:
         """Become mpiexec; called in a fresh child."""
-        argv, environment = self._stage.command()
-        for name in [name for name in environment if name.startswith(_SURROUNDING)]:
-            del environment[name]
-        environment[COMMAND] = jsonl.dumps(argv)
-        environment.setdefault("OMP_NUM_THREADS", self._threads())
-        self._surround(environment)
         guard = [sys.executable, "-I", "-S", PROGRAM, "--rank"]
-        guard += [self._run.root, str(self._attempt.number)]
-        command = [*self._launcher(), *guard]
+        command, environment = self._command([*guard, self._run.root, str(self._attempt.number)])
+        environment.setdefault("OMP_NUM_THREADS", self._threads())
         try:
             redirect("/dev/null", os.O_RDONLY, 0)
             redirect(self._attempt.mpi_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
@@ -79,6 +73,19 @@ class Ranks(Script):
             os.execvpe(command[0], command, environment)
         except OSError as error:
             os.write(refusal, str(error).encode())
+
+    def _command(self, guard: list[str]) -> tuple[list[str], dict[str, str]]:
+        """Return what starts the ranks, and its variables.
+
+        Args:
+            guard: the command line that is started in place of each.
+        """
+        argv, environment = self._stage.command()
+        for name in [name for name in environment if name.startswith(_SURROUNDING)]:
+            del environment[name]
+        environment[COMMAND] = jsonl.dumps(argv)
+        self._surround(environment)
+        return [*self._launcher(), *guard], environment
 
     def _launcher(self) -> list[str]:
         mpi = self._stage.mpi
@@ -110,6 +117,7 @@ class Ranks(Script):
             self._seen.add(name)
             found = jsonl.read(f"{self._attempt.ranks}/{name}")
             if name.endswith(".start.json"):
+                self._locate(found)
                 self._guards[found["rank"]] = found["guard"]
                 self._scripts[found["rank"]] = found
                 pidfd = host.open_pidfd(found["guard"])
@@ -123,9 +131,16 @@ class Ranks(Script):
             if rank in self._pidfds:
                 os.close(self._pidfds.pop(rank))
             if all(end["rank"] != rank for end in self._ends):
-                # Killed, and its rank with it: MPI may not notice while a child of it lives.
-                self._ended({"rank": rank, "t": time.time(), "status": signal.SIGKILL, **LOST})
+                self._lose(rank)
         return len(self._ends) == self._count and any(end["status"] for end in self._ends)
+
+    def _locate(self, found: dict[str, Any]) -> None:
+        """Put the pids by which this machine knows a rank and its guard into its note."""
+
+    def _lose(self, rank: int) -> None:
+        """Note that a guard is gone without a word."""
+        # Killed, and its rank with it: MPI may not notice while a child of it lives.
+        self._ended({"rank": rank, "t": time.time(), "status": signal.SIGKILL, **LOST})
 
     def _ended(self, end: dict[str, Any]) -> None:
         self._ends.append(end)

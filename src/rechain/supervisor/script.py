@@ -170,6 +170,10 @@ def make_script(job: Mapping[str, Any], watch: Watch, *around: Any) -> Script:
     """
     distribution = job["distribution"]
     if around[2].container is not None:  # the stage's
+        if distribution["communicator"] != "None":
+            from rechain.supervisor.contained_ranks import ContainedRanks
+
+            return ContainedRanks(*around, job=job, watch=watch)
         from rechain.supervisor.container import Container
 
         return Container(*around, job=job)

@@ -9,7 +9,8 @@ IN ends when the supervisor does, and so does all that is in the container, sinc
 
 IN brings the number of bytes of a JSON document and a newline; the document, with what to run and
 its variables, which thus are on no disk, in no command line and in no record of an engine; then
-lines: `term` asks the script to end. OUT takes JSON lines: `started`, `refused` or `ended`.
+lines: `term` asks the script to end, `term PID` one process of it. OUT takes JSON lines:
+`started`, `refused` or `ended`.
 """
 
 import errno
@@ -19,11 +20,14 @@ import select
 import signal
 import sys
 
-__all__ = ["main"]
+__all__ = ["become", "main", "oom_kills"]
 
 # Where the cgroup of a container counts processes that were killed for want of memory: cgroup v2
 # (memory.events) and v1 (memory.oom_control), Documentation/admin-guide/ of Linux.
 _OOM = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+
+
+_LIBRARIES = b"LD_LIBRARY_PATH"
 
 
 class _Line:
@@ -120,7 +124,7 @@ def main(inward, outward):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: terms.append(True))
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    oom_before = _oom_kills()
+    oom_before = oom_kills()
     script = _start(json.loads(document.decode()), line)
     if script is None:
         return 127
@@ -144,12 +148,16 @@ def main(inward, outward):
             word = line.take_line()
             if word is None:
                 break
-            terms.append(word == "term")
+            _, _, pid = word.partition(" ")
+            if pid:
+                _send(int(pid), os.kill)
+            else:
+                terms.append(True)
         if any(terms):
-            _ask_to_end(script)
+            _send(script, os.killpg)
         del terms[:]
     left = _end_others()
-    oom = _oom_kills()
+    oom = oom_kills()
     killed = None if oom is None or oom_before is None else oom > oom_before
     line.say("ended", status=status, leftover=left, oom=killed)
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
@@ -162,7 +170,7 @@ def _start(job, line):
     if not pid:
         try:
             os.close(reader)
-            _become(job)
+            become(job)
         except BaseException as error:
             os.write(writer, str(error).encode()[:1000])
         finally:
@@ -177,7 +185,15 @@ def _start(job, line):
     return pid
 
 
-def _become(job):
+def become(job):
+    """Become a script; called in a fresh child.
+
+    Args:
+        job: `{"argv", "variables", "folder", "stdout", "stderr", "umask"}`.
+
+    Raises:
+        OSError: it cannot be started.
+    """
     signal.set_wakeup_fd(-1)
     for name in ("SIGTERM", "SIGINT", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -195,6 +211,9 @@ def _become(job):
             os.close(opened)
     environment = dict(os.environb)
     environment.update((_bytes(name), _bytes(job["variables"][name])) for name in job["variables"])
+    libraries = os.environb.get(_LIBRARIES)
+    if libraries and not environment[_LIBRARIES].endswith(libraries):
+        environment[_LIBRARIES] += b":" + libraries  # the image's Python may need them
     if not {b"LANG", b"LC_ALL", b"LC_CTYPE"} & set(environment):
         environment[b"LANG"] = b"C.UTF-8"  # as v1's images have it
     home = environment.get(b"HOME")
@@ -234,10 +253,11 @@ def _reap(script):
             found = status
 
 
-def _ask_to_end(script):
+def _send(pid, kill):
+    """Ask a process, or a group, to end."""
     for number in (signal.SIGTERM, signal.SIGCONT):
         try:
-            os.killpg(script, number)
+            kill(pid, number)
         except OSError:
             pass  # it has just ended
 
@@ -267,7 +287,7 @@ def _lives(name):
     return state not in (b"Z", b"X")
 
 
-def _oom_kills():
+def oom_kills():
     """Return how many processes of this container were killed for want of memory, if known."""
     for path in _OOM:
         try:
