@@ -373,6 +373,14 @@ def test_golden_command_line_with_a_fake_gpu_and_limits(engine, told) -> None:
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize(("engine", "told"), [(PODMAN, []), (DOCKER, ["--cap-add=SYS_PTRACE"])])
+def test_golden_command_line_with_ranks(engine, told) -> None:
+    said = command(engine, "sha256:1", "rechain-x-1", **AROUND, ranks=True)
+    alone = command(engine, "sha256:1", "rechain-x-1", **AROUND)
+    assert [option for option in said if option not in alone] == told
+
+
+@pytest.mark.fast
 def test_the_first_process_ends_nothing_where_it_is_not_the_first(tmp_path) -> None:
     """It would end all processes of the user."""
     for name in ("in", "out"):

@@ -195,6 +195,7 @@ class Container(Script):
             cores=cores,
             memory=memory,
             gpus=self._stage.with_gpu,
+            ranks=self._launcher is not None,
             groups=os.getgroups(),
         )
         try:

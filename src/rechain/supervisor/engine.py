@@ -40,6 +40,7 @@ def command(
     cores: Iterable[int] = (),
     memory: int | None = None,
     gpus: bool = False,
+    ranks: bool = False,
     user: tuple[int, int] | None = None,
     groups: Iterable[int] = (),
 ) -> list[str]:
@@ -56,6 +57,7 @@ def command(
         cores: the cores that it may use; none for all.
         memory: how many bytes it may have; None for all.
         gpus: whether it gets this machine's GPUs.
+        ranks: whether processes in it speak MPI.
         user: the user's and the group's number.
         groups: the numbers of the user's other groups.
     """
@@ -80,6 +82,9 @@ def command(
         # https://github.com/cncf-tags/container-device-interface; docker has its own word for it.
         docker = engine["name"] == "docker"
         found.append("--gpus=all" if docker else "--device=nvidia.com/gpu=all")
+    if ranks and engine["name"] == "docker":
+        # Ranks read each other's memory (process_vm_readv), which docker forbids without it.
+        found.append("--cap-add=SYS_PTRACE")
     found += options["arguments"]
     inner = ["-I", "-S", INIT, *line]
     if python == "python":

@@ -145,7 +145,10 @@ def _end_children():
             return count  # there is no child
         with open("/proc/self/task/{}/children".format(os.getpid())) as file:
             for pid in file.read().split():
-                os.kill(int(pid), signal.SIGKILL)
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except OSError:
+                    pass  # it changed its user: then its end comes with the container's
         time.sleep(0.001)
 
 
