@@ -86,7 +86,8 @@ def test_ranks_in_one_container_talk(based, home: Path, environments: Path, fami
     assert lock["image"]["mpi"]["mpiexec"] == "/opt/rechain/mpi/bin/mpiexec"
 
 
-@pytest.mark.parametrize(("engine", "family"), CELLS, indirect=["engine"])
+@pytest.mark.matrix
+@pytest.mark.parametrize(("engine", "family"), PAIRS, indirect=["engine"])
 def test_a_rank_that_raises_ends_the_others_and_is_the_cause(
     based, home: Path, environments: Path, family: str
 ) -> None:
