@@ -44,3 +44,11 @@ def test_a_training_in_a_container_is_recorded_as_any_other(
     assert lock["interpreter"]["version"].startswith(f"{minor}.")
     assert lock["image"]["engine"].startswith(engine.name)
     assert os.stat(f"{run.folder}/work/result/log").st_uid == os.getuid()
+    monkeypatch.delenv("RECHAIN_BASE_IMAGE")
+    command = [sys.executable, "-m", "rechain", "replay", "--json", "--verify", run.id]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = jsonl.loads(ended.stdout)
+    assert said["differences"]["changes"] == [], ended.stderr
+    again = Workspace.local().get_run(said["run_id"])
+    assert again.get_status() == "Completed"
+    assert jsonl.read(f"{again.folder}/lock.json")["image"] == lock["image"]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from rechain.record import jsonl
+
 pytestmark = pytest.mark.fast
 
 COMMAND = os.path.join(sysconfig.get_path("scripts"), "rechain")
@@ -133,6 +135,20 @@ def test_show(train, run, rechain, latest) -> None:
     assert "A=b" in done.stdout
     assert "API_KEY (not recorded)" in done.stdout
     assert "hunter2" not in done.stdout
+
+
+def test_show_says_which_image_a_run_in_a_fake_container_had(run, rechain, latest) -> None:
+    run()
+    assert "\nimage " not in rechain("show").stdout
+    lock = f"{latest().folder}/lock.json"
+    base = {"reference": "ubuntu:24.04", "id": f"sha256:{'2' * 64}", "digest": None}
+    image = {"reference": "localhost/rechain:1", "id": f"sha256:{'1' * 64}", "base": base}
+    known = jsonl.read(lock)
+    jsonl.write_atomic(lock, {**known, "image": {**image, "engine": "podman 4.3.1"}})
+    assert (
+        "\nimage        localhost/rechain:1 (111111111111), built on ubuntu:24.04 "
+        "(222222222222), podman 4.3.1\n"
+    ) in rechain("show").stdout
 
 
 def test_show_a_failure(train, run, rechain) -> None:

@@ -89,6 +89,22 @@ def test_an_environment_shows_what_it_has():
     assert states(newer)["IntelMpi"] == ("Open MPI 4.1.4", "provided by Rechain")
 
 
+def test_a_run_in_a_container_shows_its_image_and_not_the_machine():
+    machine = {"git": "2.7.4", "system": "Ubuntu 16.04"}
+    cuda = "docker.io/nvidia/cuda:12.6.3-runtime-ubuntu24.04"
+    for reference, here, state in (
+        ("docker.io/library/ubuntu:24.04", "Ubuntu 24.04", "newer"),
+        (cuda, "Ubuntu 24.04", "newer"),
+        ("localhost/lab:1", "localhost/lab:1", "absent"),
+    ):
+        rows = documented.of_lock(LOCK, machine, {"base": {"reference": reference}})
+        found = {row.name: row for row in rows}
+        assert (found["Ubuntu"].here, found["Ubuntu"].state) == (here, state)
+        assert reference in found["Ubuntu"].why
+        assert found["git"].here == ""
+        assert {row.state for row in rows} <= STATES
+
+
 def test_what_the_documentation_has_no_table_for_is_said():
     other = {**LOCK, "packages": [{"name": "chainer", "version": "7.8.1"}]}
     with pytest.raises(UserErrorException, match="no table for Chainer 7"):

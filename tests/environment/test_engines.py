@@ -9,6 +9,7 @@ import pytest
 
 from rechain.environment import engines
 from rechain.environment.errors import EnvironmentFailure
+from rechain.exceptions import UserErrorException
 
 
 @pytest.fixture
@@ -90,6 +91,15 @@ def test_a_chosen_engine_that_is_not_there_is_an_error(fake_engine) -> None:
     environ = fake_engine("podman", "podman version 5.2.1", PODMAN)
     with pytest.raises(EnvironmentFailure, match="nerdctl"):
         engines.find({**environ, engines.CHOICE: "nerdctl"})
+
+
+@pytest.mark.fast
+def test_a_wrongly_named_engine_is_refused_before_anything_runs(fake_engine) -> None:
+    environ = fake_engine("podman", "podman version 5.2.1", PODMAN)
+    with pytest.raises(UserErrorException, match="RECHAIN_ENGINE is 'podmna'"):
+        engines.check_choice({**environ, engines.CHOICE: "podmna"})
+    for right in ("", "podman", "docker", f"{environ['PATH']}/podman"):
+        engines.check_choice({**environ, engines.CHOICE: right})
 
 
 @pytest.mark.engines

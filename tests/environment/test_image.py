@@ -184,6 +184,57 @@ def test_why_an_image_cannot_be_had_is_told_apart(says, text) -> None:
     assert failure.detail == text
 
 
+@pytest.mark.parametrize(
+    ("reference", "text", "says", "hint"),
+    [
+        (
+            "lab/torch:2",
+            'Error: short-name "lab/torch:2" did not resolve to an alias and no '
+            'unqualified-search registries are defined in "/etc/containers/registries.conf"',
+            "does not know which registry lab/torch:2 is in",
+            "docker.io/lab/torch:2",
+        ),
+        (
+            "ubuntu:24.04",
+            'Error: short-name "ubuntu:24.04" did not resolve to an alias and no '
+            "unqualified-search registries are defined",
+            "does not know which registry ubuntu:24.04 is in",
+            "docker.io/library/ubuntu:24.04",
+        ),
+        (
+            "localhost/nothere:1",
+            "Error: initializing source docker://localhost/nothere:1: pinging container registry "
+            'localhost: Get "https://localhost/v2/": dial tcp 127.0.0.1:443: connect: connection '
+            "refused",
+            "this machine has no image localhost/nothere:1",
+            "podman images",
+        ),
+    ],
+)
+def test_what_podman_means_by_a_name(reference, text, says, hint) -> None:
+    engine = engines.Engine("podman", "/usr/bin/podman", "4.3.1", True, {})
+    failure = registry.explain(engine, reference, None, text)
+    assert says in failure.message
+    assert hint in failure.hint
+
+
+RECORDED = {
+    "id": f"sha256:{'1' * 64}", "reference": "localhost/rechain:1", "engine": "podman 4.3.1",
+    "base": {"reference": "r:5/a:1", "id": f"sha256:{'2' * 64}", "digest": f"sha256:{'3' * 64}"},
+}  # fmt: skip
+
+
+def test_the_image_of_a_run_is_pinned_for_its_replay() -> None:
+    image = names.image_spec("a:1", registry={"address": "r:5", "username": "me"}, pull=True)
+    pinned = names.pinned_spec(image, RECORDED)
+    assert pinned["pinned"] == RECORDED
+    assert (pinned["reference"], pinned["built"], pinned["pull"]) == ("r:5/a:1", True, False)
+    assert "registry" not in pinned  # its password is nowhere recorded
+    other = names.pinned_spec(image, {**RECORDED, "id": f"sha256:{'4' * 64}"})
+    assert len({image["digest"], pinned["digest"], other["digest"]}) == 3
+    assert names.base_for({**pinned, "base": "r:5/a@sha256:3"}, []) == "r:5/a@sha256:3"
+
+
 @pytest.mark.parametrize("kind", ["podman", "docker"])
 def test_a_login_is_in_memory_only(kind, tmp_path) -> None:
     (tmp_path / "config.json").write_text('{"credsStore": "x", "currentContext": "far"}')

@@ -230,6 +230,16 @@ def test_an_interpreter_that_the_image_lacks_is_said(engine, tmp_path) -> None:
     assert "--python" in state.end["hint"]
 
 
+@pytest.mark.engines
+def test_an_image_without_a_python_is_said(engine, tmp_path) -> None:
+    name = engine.base_image()
+    reference = engine.run("image", "inspect", "--format", "{{.Id}}", name).strip()
+    image = {"reference": reference, "asked": name}
+    state = Contained(engine, tmp_path, "", image=image).ends("environment")
+    assert state.end["message"] == "the image has no `python` on its PATH"
+    assert state.end["hint"] == "Name one with --python."
+
+
 @pytest.mark.matrix
 def test_an_option_that_the_engine_does_not_know_is_said(engine, tmp_path) -> None:
     state = Contained(engine, tmp_path, "", "--no-such-option").ends("environment")

@@ -278,10 +278,11 @@ def test_use_docker(submit, image, environments, monkeypatch) -> None:
     plain = completed(submit, IN_A_CONTAINER, **given)[1]
     inside = completed(submit, IN_A_CONTAINER, use_docker=True, **given)[1]
     assert (plain, inside) == ("0", "1")
-    monkeypatch.setenv("RECHAIN_ENGINE", "no-engine-of-this-name")
+    monkeypatch.setenv("RECHAIN_ENGINE", "docker")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     run, said = completed(submit, IN_A_CONTAINER, use_docker=True, **given)
     assert said == "0"
-    assert "there is no container engine here" in " ".join(last(run).notes)
+    assert "no container engine works" in " ".join(last(run).notes)
 
 
 @effect(

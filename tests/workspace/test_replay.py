@@ -194,6 +194,56 @@ def test_secrets_must_be_there_again_and_are_written_nowhere(submit, monkeypatch
         assert not path.is_file() or b"hush-hush" not in path.read_bytes()
 
 
+IMAGE = {
+    "schema": 1, "id": f"sha256:{'1' * 64}", "reference": "localhost/rechain:1",
+    "engine": "podman 4.3.1", "mpi": None, "asked": "lab:1",
+    "base": {"reference": "localhost/lab:1", "id": f"sha256:{'2' * 64}", "digest": None},
+}  # fmt: skip
+
+
+def in_a_fake_container(run: Run, image: dict[str, object]) -> None:
+    """Let a run's record say that it ran in a container: no engine is needed."""
+    paths = RunPaths(run.folder)
+    job, lock = jsonl.read(paths.job), jsonl.read(paths.lock)
+    job["environment"]["image"] = {"reference": "localhost/lab:1", "built": False, "pull": True}
+    job["container"] = {"shm_size": "2g", "arguments": [], "mounts": []}
+    jsonl.write_atomic(paths.job, job)
+    jsonl.write_atomic(paths.lock, {**lock, "image": image})
+
+
+def test_a_run_in_a_fake_container_is_never_replayed_without_one(first, monkeypatch) -> None:
+    run = first()
+    in_a_fake_container(run, IMAGE)
+    run = Workspace.local().get_run(run.id)
+    monkeypatch.setenv("PATH", "/nowhere")  # where no engine is
+    second = run.replay()
+    second.wait_for_completion(raise_on_error=False)
+    end = second._state().end
+    assert end is not None
+    assert end["cause"] == "environment"
+    assert "no container engine" in end["message"]
+    image = second._job["environment"]["image"]
+    assert image["pinned"] == IMAGE
+    assert not image["pull"]
+
+
+def test_that_runs_had_other_fake_containers_is_found(first) -> None:
+    run, other = first(), first()
+    in_a_fake_container(other, IMAGE)
+    found = run.differences(other)["changes"]
+    assert found == [
+        {"what": "container", "text": "image: none and localhost/lab:1 (222222222222)"}
+    ]
+    base = {**IMAGE["base"], "id": f"sha256:{'3' * 64}"}
+    in_a_fake_container(run, {**IMAGE, "base": base, "engine": "docker 28.2.2"})
+    assert [row["text"] for row in run.differences(other)["changes"]] == [
+        "image: localhost/lab:1 (333333333333) and localhost/lab:1 (222222222222)",
+        "engine: docker 28.2.2 and podman 4.3.1",
+    ]
+    in_a_fake_container(run, {**IMAGE, "id": f"sha256:{'4' * 64}"})  # only built anew
+    assert run.differences(other)["changes"] == []
+
+
 def test_what_rechain_did_not_start_is_not_replayed(submit) -> None:
     with submit.experiment.start_logging(snapshot_directory=None) as run:
         pass

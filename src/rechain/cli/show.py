@@ -59,6 +59,7 @@ def command(run: str, as_json: bool) -> None:
     rows += [("input", text) for text in _data(found, "inputs")]
     rows += [("output", text) for text in _data(found, "outputs")]
     rows.append(("environment", _environment(found)))
+    rows += [("image", text) for text in _image(found)]
     rows += [("installed", f"{text}, by the script") for text in installed(found)]
     rows += [("ranks", text) for text in _ranks(found)]
     rows += [("nodes", text) for text in nodes_in_words(found)]
@@ -137,6 +138,17 @@ def _one_of_data(one: dict[str, Any]) -> str:
     kind = "sha256" if one["digest"] else "version"
     files = f"{one['count']} file{'' if one['count'] == 1 else 's'}"
     return f"{text}, {files}, {one['bytes'] / 1e6:.1f} MB, {kind} {version[:12]}"
+
+
+def _image(run: Run) -> list[str]:
+    """Return what the run's container is made of, if it had one."""
+    image = (_lock(run) or {}).get("image")
+    if image is None:
+        return []
+    base, text = image["base"], f"{image['reference']} ({image['id'][7:19]})"
+    if image["id"] != base["id"]:
+        text += f", built on {base['reference']} ({base['id'][7:19]})"
+    return [f"{text}, {image['engine']}"]
 
 
 def _environment(run: Run) -> str:

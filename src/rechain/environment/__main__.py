@@ -58,6 +58,7 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             password = sys.stdin.read() if "registry" in spec["image"] else None
             image = ensure(spec, found, store.cache_root(), engine, _say, password)
             container = {"engine": engine.to_json(), "image": image}
+            notes += _not_as_pinned(spec["image"].get("pinned"), image)
     except EnvironmentFailure as failure:
         said = {"message": failure.message, "hint": failure.hint, "detail": failure.detail}
         cause = failure.cause
@@ -87,9 +88,25 @@ def _engine(spec: dict[str, Any]) -> tuple[Engine | None, list[str]]:
     try:
         return engines.find(), []
     except EnvironmentFailure as failure:
-        if "asked" in spec["image"] or spec.get("strict") or spec["kind"] == "user-managed":
+        needed = "asked" in spec["image"] or "pinned" in spec["image"]
+        if needed or spec.get("strict") or spec["kind"] == "user-managed":
             raise
         return None, [f"use_docker=True, and {failure.message}: no container is used"]
+
+
+def _not_as_pinned(pinned: dict[str, Any] | None, image: dict[str, Any]) -> list[str]:
+    """Say that a replay's image is made of another one than its run's was."""
+    if pinned is None:
+        return []
+    from rechain.environment.image.names import same
+
+    was, now = pinned["base"], image["base"]
+    if same(was, now):
+        return []
+    return [
+        f"the image {was['reference']} of the replayed run ({was['id'][7:19]}) cannot be had: "
+        f"{now['reference']} is another one now ({now['id'][7:19]})"
+    ]
 
 
 def _say(line: str) -> None:

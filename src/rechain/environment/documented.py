@@ -71,12 +71,17 @@ def of_version(version: str, machine: dict[str, str] | None = None) -> list[Row]
     return _rows(documented, have)
 
 
-def of_lock(lock: dict[str, Any], machine: dict[str, str] | None = None) -> list[Row]:
+def of_lock(
+    lock: dict[str, Any],
+    machine: dict[str, str] | None = None,
+    image: dict[str, Any] | None = None,
+) -> list[Row]:
     """Return the table of an environment's version of Chainer, as the environment has it.
 
     Args:
         lock: its lock document.
         machine: see `of_version`.
+        image: the image of its run's container, if it had one.
 
     Raises:
         UserErrorException: it has no Chainer of a version that the documentation has.
@@ -95,6 +100,8 @@ def of_lock(lock: dict[str, Any], machine: dict[str, str] | None = None) -> list
         ),
         **_machine(machine, gpu=cupy is not None),
     }
+    if image is not None:
+        have.update(_container(image, gpu=cupy is not None))
     if "conda" in lock:
         python, count = have["python"][0], len(lock["conda"]["packages"])
         have["python"] = (python, "of conda")
@@ -172,6 +179,20 @@ def _machine(machine: dict[str, str] | None, gpu: bool) -> dict[str, tuple[str, 
         "horovod": ("", "it never had a binding for Chainer; ranks speak ChainerMN"),
         "miniconda": ("", "no conda is needed: uv installs, and rattler what is asked of conda"),
     }
+
+
+def _container(image: dict[str, Any], gpu: bool) -> dict[str, tuple[str, str]]:
+    """Return what is left to the image of a container."""
+    reference = image["base"]["reference"]
+    ubuntu = re.search(r"(?:^|/)ubuntu:(\d+\.\d+)|ubuntu(\d+\.\d+)", reference)
+    system = f"Ubuntu {ubuntu[1] or ubuntu[2]}" if ubuntu else reference
+    found = {
+        "git": ("", "that of the image, which is not looked into"),
+        "ubuntu": (system, f"the image of the run's container ({reference})"),
+    }
+    if gpu:
+        found.update(dict.fromkeys(_GPU_ONLY, ("", "the image's own, where CuPy looks for it")))
+    return found
 
 
 def _rows(documented: dict[str, str], have: dict[str, tuple[str, str]]) -> list[Row]:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from rechain.environment.errors import EnvironmentFailure
+from rechain.exceptions import UserErrorException
 
-__all__ = ["CHOICE", "NAMES", "VARIABLES", "Engine", "Finding", "find", "look"]
+__all__ = ["CHOICE", "NAMES", "VARIABLES", "Engine", "Finding", "check_choice", "find", "look"]
 
 NAMES = ("podman", "docker")
 """In the order in which they are taken: podman needs no daemon and no right to one."""
@@ -138,6 +139,24 @@ class Finding(NamedTuple):
     problem: str = ""
     hint: str = ""
     installed: bool = True
+
+
+def check_choice(environ: Mapping[str, str]) -> None:
+    """Refuse a `RECHAIN_ENGINE` that is neither an engine's name nor a program.
+
+    Args:
+        environ: the caller's variables.
+
+    Raises:
+        UserErrorException: it is neither.
+    """
+    named = environ.get(CHOICE)
+    path = environ.get("PATH", os.defpath)
+    if named and named not in NAMES and not shutil.which(named, path=path):
+        raise UserErrorException(
+            f"{CHOICE} is {named!r}, which is no program here; it can be podman, docker, or the "
+            "path of either"
+        )
 
 
 def look(environ: Mapping[str, str] | None = None) -> list[Finding]:

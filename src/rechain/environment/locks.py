@@ -27,9 +27,11 @@ class Locked(dict[str, Any]):
 
     Attributes:
         wheelhouse: the folder that has its wheels, absolute; None if they come from an index.
+        image: the image of the run whose lock it is; None if it had no container.
     """
 
     wheelhouse: str | None = None
+    image: dict[str, Any] | None = None
 
 
 def read(path: str | os.PathLike[str]) -> Locked:
@@ -56,6 +58,7 @@ def read(path: str | os.PathLike[str]) -> Locked:
             f"{where} is no lock: it is not JSON; a lock is what `rechain env lock` writes", error
         ) from error
     made = Locked(_checked(document, where))
+    made.image = document.get("image")
     if folder and os.path.exists(f"{folder}/wheels.json"):
         made.wheelhouse = folder
     return made

@@ -288,8 +288,10 @@ def _image(
             "packages of conda in a container are not built yet: use_docker=False has them on "
             "this machine, and user_managed=True takes those that the image has"
         )
+    from rechain.environment import engines
     from rechain.environment.image.names import BASE, image_spec
 
+    engines.check_choice(environ)
     image = image_spec(
         asked,
         user_managed=given["user_managed"],

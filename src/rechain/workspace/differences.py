@@ -33,8 +33,8 @@ def differences(first: Run, second: Run) -> dict[str, Any]:
         `same`: whether all that they made is the same; `compared`: how many files were;
         `outputs`: `{"file", "text"}` for each place in which they are not, metrics under the name
         `metrics`; `changes`: `{"what", "text"}` for what went in and is not the same, where
-        `what` is `code`, `environment`, `data`, `seed`, `threads`, `arguments`, `variables` or
-        `machine`.
+        `what` is `code`, `environment`, `container`, `data`, `seed`, `threads`, `arguments`,
+        `variables` or `machine`.
 
     Raises:
         UserErrorException: one of them has not ended, or a file cannot be read.
@@ -84,6 +84,7 @@ def _changes(first: Run, second: Run) -> Iterator[tuple[str, str]]:
     one, other = first._job, second._job
     yield from (("code", text) for text in _code(first, second))
     yield from (("environment", text) for text in _locks(_lock(first), _lock(second)))
+    yield from (("container", text) for text in _containers(_lock(first), _lock(second)))
     yield from (("data", text) for text in (*_data(one, other), *_inputs(first, second)))
     for text in _mapped(_seeds(one), _seeds(other)):
         yield "seed", text
@@ -145,6 +146,22 @@ def _locks(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
             }
         )
     return _limited(_mapped(*facts))
+
+
+def _containers(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    """Say in what containers differ: by what an image is built on, since a build has a date."""
+    from rechain.environment.image.names import same
+
+    was, now = one.get("image"), other.get("image")
+    if (was or now) and not (was and now and same(was["base"], now["base"])):
+        yield f"image: {_image(was)} and {_image(now)}"
+    if was and now and was["engine"] != now["engine"]:
+        yield f"engine: {was['engine']} and {now['engine']}"
+
+
+def _image(image: dict[str, Any] | None) -> str:
+    base = image["base"] if image else None
+    return f"{base['reference']} ({base['id'][7:19]})" if base else "none"
 
 
 def _data(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:

@@ -77,9 +77,16 @@ def _environment(run: Run, fields: dict[str, Any]) -> dict[str, Any]:
         raise UserErrorException(
             f"the lock of the run {run.id} cannot be read: {error}"
         ) from error
+    image = {}  # it ran without a container, perhaps since there was no engine
+    if "image" in lock:
+        from rechain.environment.image.names import pinned_spec
+
+        image = {"image": pinned_spec(wanted["image"], lock["image"])}
     if lock["kind"] == "user-managed":
         path = lock["interpreter"]["path"]
-        return {**wanted, "python": path if os.access(path, os.X_OK) else wanted["python"]}
+        if not image and not os.access(path, os.X_OK):
+            path = wanted["python"]
+        return {**wanted, "python": path, **image}
     from rechain.environment import locks
 
     spec = locks.lock_spec(
@@ -90,4 +97,4 @@ def _environment(run: Run, fields: dict[str, Any]) -> dict[str, Any]:
         gpu=wanted.get("gpu"),
     )
     del spec["notes"]
-    return spec
+    return {**spec, **image}

@@ -27,7 +27,8 @@ def command(environment: str, as_json: bool) -> None:
     if environment in documented.versions():
         rows = documented.of_version(environment, machine)
     else:
-        rows = documented.of_lock(find_lock(environment), machine)
+        lock = find_lock(environment)
+        rows = documented.of_lock(lock, machine, lock.image)
     if as_json:
         import json
 

@@ -61,17 +61,27 @@ def ensure(
         EnvironmentFailure: it cannot be made ready.
     """
     image = environment["image"]
+    document: dict[str, Any]
     path = store.image(cache, environment, engine.name)
     with cache_usable(cache), alone(f"{path[:-5]}.lock", say):
         known = store.find_image(cache, environment, engine.name)
         if known is not None and not image["pull"] and _inspect(engine, known["id"]):
             return known
         names = [one["name"] for one in found["lock"]["packages"]] if found else []
-        reference = base_for(image, names)
-        base = _fetched(engine, reference, image, password, say)
+        pinned = image.get("pinned")
+        if pinned is not None and _inspect(engine, pinned["id"]):
+            document = {**pinned, "engine": engine.title}
+            jsonl.write_atomic(path, document)
+            return document
+        if pinned is not None:
+            reference, base = _pinned_base(engine, pinned["base"], image, say)
+            environment = {**environment, "image": {**image, "base": reference}}
+        else:
+            reference = base_for(image, names)
+            base = _fetched(engine, reference, image, password, say)
         facts = _facts(reference, base)
         if found is None:
-            document: dict[str, Any] = {"id": facts["id"], "reference": reference, "mpi": None}
+            document = {"id": facts["id"], "reference": reference, "mpi": None}
         else:
             document = _built(environment, found, cache, engine, say, facts)
         document = {"schema": 1, **document, "base": facts, "engine": engine.title}
@@ -79,6 +89,28 @@ def ensure(
             document["asked"] = image["asked"]
         jsonl.write_atomic(path, document)
         return document
+
+
+def _pinned_base(
+    engine: Engine, recorded: dict[str, Any], image: dict[str, Any], say: Callable[[str], None]
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of the image that a run was built on, and what it is; else of its name."""
+    name = recorded["reference"]
+    here = _inspect(engine, name)
+    if here is not None and _facts(name, here)["id"] == recorded["id"]:
+        return name, here
+    if _inspect(engine, recorded["id"]) is not None:  # under no name, or another
+        kept = f"{_NAME}-base:{recorded['id'].removeprefix('sha256:')[:32]}"
+        engine.check("tag", recorded["id"], kept, doing=f"giving {name} a name of its own")
+        return kept, _fetched(engine, kept, image, None, say)
+    if recorded["digest"] and not name.startswith("localhost/"):
+        folder, slash, last = name.partition("@")[0].rpartition("/")
+        exact = f"{folder}{slash}{last.partition(':')[0]}@{recorded['digest']}"
+        try:
+            return exact, _fetched(engine, exact, image, None, say)
+        except EnvironmentFailure as failure:
+            say(f"{failure.message}: the image of this name is taken")
+    return name, _fetched(engine, name, image, None, say)
 
 
 def _fetched(

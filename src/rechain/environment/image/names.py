@@ -9,7 +9,7 @@ from rechain import recipes
 from rechain.environment.spec import digest_of
 from rechain.exceptions import UserErrorException
 
-__all__ = ["BASE", "Known", "base_for", "image_spec", "of_v1"]
+__all__ = ["BASE", "Known", "base_for", "image_spec", "of_v1", "pinned_spec", "same"]
 
 BASE = "RECHAIN_BASE_IMAGE"
 """The variable that names the image to build environments on, in place of today's Ubuntu or CUDA;
@@ -109,13 +109,37 @@ def image_spec(
     return {**spec, "digest": digest_of(spec), "pull": bool(pull), "notes": notes}
 
 
+def pinned_spec(image: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
+    """Describe the image that a run had, to have that one again.
+
+    Args:
+        image: the `image` of the run's environment.
+        recorded: the `image` of its lock.
+
+    Returns:
+        As `image_spec` does, with what is `pinned`. It comes from where the user's own login
+        allows: the password of the run's `registry` is nowhere recorded.
+    """
+    kept = ("reference", "built", "asked")
+    spec = {**{key: image[key] for key in kept if key in image}, "pinned": recorded}
+    return {**spec, "digest": digest_of(spec), "pull": False}
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two images are one: `{"id", "digest"}`, of which engines may count the id apart."""
+    by_digest = one["digest"] is not None and one["digest"] == other["digest"]
+    return by_digest or bool(one["id"] == other["id"])
+
+
 def base_for(image: dict[str, Any], packages: list[str]) -> str:
     """Return the image that an environment is built on.
 
     Args:
-        image: what `image_spec` returned.
+        image: what `image_spec` returned; its `base`, if it has one, is settled.
         packages: the names of what is installed; a CuPy among them needs CUDA.
     """
+    if "base" in image:
+        return str(image["base"])
     known = recipes.images()
     found = [known["gpu"][name] for name in packages if name in known["gpu"]]
     if image["reference"] == _DOCUMENTED:

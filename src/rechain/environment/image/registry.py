@@ -131,6 +131,13 @@ def explain(
     missing = EnvironmentFailure(
         f"there is no image {reference}", "Check its name and tag.", errors.strip()
     )
+    if engine.name == "podman" and reference.startswith("localhost/") and "no space" not in text:
+        # So podman calls what was built here; a registry of this machine has a port.
+        return EnvironmentFailure(
+            f"this machine has no image {reference}",
+            "Check its name and tag; `podman images` lists those that are here.",
+            errors.strip(),
+        )
     if "no space left" in text:
         return EnvironmentFailure(
             f"the disk of {engine.name}'s images is full",
@@ -177,7 +184,14 @@ def explain(
             "Check the address and the network, or fetch the image beforehand.",
             errors.strip(),
         )
-    if re.search(r"short-name|not found|404", text):
+    if "short-name" in text:
+        library = "" if "/" in reference else "library/"
+        return EnvironmentFailure(
+            f"{engine.name} does not know which registry {reference} is in",
+            f"Name its registry, too, such as docker.io/{library}{reference}.",
+            errors.strip(),
+        )
+    if re.search(r"not found|404", text):
         return missing
     last = ([line.strip() for line in errors.splitlines() if line.strip()] or ["no reason"])[-1]
     return EnvironmentFailure(f"{reference} cannot be fetched: {last}", "", errors.strip())
