@@ -76,7 +76,7 @@ def made(path: str, names: list[str]) -> None:
 def test_a_replayed_training_is_the_same_also_in_an_environment_built_again(
     source: Path, environments: Path, version: str, minor: str, tmp_path: Path
 ) -> None:
-    write(source)
+    write(source, f'{SNAPSHOT}\ntrainer.extend(extensions.dump_graph("main/loss"))')
     first = train(source, version, minor)
     (tmp_path / "cache").mkdir()
     # With a cache of its own nothing is there: the lock alone says what the environment is.
@@ -91,7 +91,8 @@ def test_a_replayed_training_is_the_same_also_in_an_environment_built_again(
     assert found["replayed"] == first.id
     assert found["differences"]["same"], found["differences"]
     assert found["differences"]["changes"] == []
-    made(f"{second.folder}/work", ["model.npz", "result/log", "result/snapshot_iter_60"])
+    names = ["model.npz", "result/log", "result/cg.dot", "result/snapshot_iter_60"]
+    made(f"{second.folder}/work", names)
     locks = [json.loads(Path(run.folder, "lock.json").read_text()) for run in (first, second)]
     assert locks[0]["digest"] == locks[1]["digest"]
 

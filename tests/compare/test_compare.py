@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
 import zipfile
 from pathlib import Path
@@ -119,6 +120,39 @@ def test_a_graph_of_chainers_whose_nodes_have_other_addresses(tmp_path: Path) ->
     assert pair(tmp_path, graph, other) == []
     crossed = b"digraph graphname{150000001 -> 150000002; 150000001 [label=x];}"
     assert len(pair(tmp_path, graph, crossed)) == 1
+
+
+def graph_of(numbers: random.Random, nodes: list[str], edges: list[tuple[int, int]]) -> bytes:
+    """Write a graph as Chainer 7 does: numbers and order are another each time."""
+    at = numbers.sample(range(140_000_000_000, 150_000_000_000), len(nodes))
+    rows = [f'{at[one]} [label="{said}",shape="octagon"];' for one, said in enumerate(nodes)]
+    arrows = [f"{at[tail]} -> {at[head]};" for tail, head in edges]
+    numbers.shuffle(rows)
+    numbers.shuffle(arrows)
+    return ("digraph graphname{rankdir=TB;" + "".join(rows + arrows) + "}").encode()
+
+
+def test_a_graph_of_chainers_whose_nodes_come_in_another_order(tmp_path: Path) -> None:
+    numbers = random.Random(1)
+    # Two branches that differ only in their last layer's weights, and meet.
+    branch = ["W: (3, 3), float32", "LinearFunction", "(8, 3), float32", "ReLU", "a[0]; b"]
+    nodes = ["(8, 3), float32", *branch, *branch, "W: (4, 3), float32", "_ + _", "loss"]
+    edges = [(start, start + 1) for start in (1, 2, 3, 4, 6, 7, 8, 9)]
+    edges += [(0, 2), (0, 7), (5, 12), (10, 12), (11, 7), (12, 13)]
+    graph = graph_of(numbers, nodes, edges)
+    for _ in range(20):
+        assert pair(tmp_path, graph, graph_of(numbers, nodes, edges)) == []
+    for at, changed in ((5, (5, 13)), (12, (11, 3)), (0, (2, 1))):
+        other = [changed if one == at else edge for one, edge in enumerate(edges)]
+        assert len(pair(tmp_path, graph, graph_of(numbers, nodes, other))) == 1
+    assert len(pair(tmp_path, graph, graph_of(numbers, nodes, edges[1:]))) == 1
+    for at in range(len(nodes)):
+        renamed = [f"{said}!" if one == at else said for one, said in enumerate(nodes)]
+        assert len(pair(tmp_path, graph, graph_of(numbers, renamed, edges))) == 1
+    turned = graph_of(numbers, nodes, edges).replace(b"=TB;", b"=LR;")
+    assert len(pair(tmp_path, graph, turned)) == 1
+    circle = [*edges, (13, 0)]
+    assert len(pair(tmp_path, *(graph_of(numbers, nodes, circle) for _ in "ab"))) == 1
 
 
 def test_images_by_pixel(tmp_path: Path) -> None:

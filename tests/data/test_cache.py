@@ -73,6 +73,16 @@ def test_a_folder_of_the_web_is_a_datastore(store, served, home) -> None:
     assert [name for _, name in store.files("")] == ["set/a.txt", "set/sub/b b.bin"]
     assert [name for _, name in store.files("set/a.txt")] == ["set/a.txt"]
     assert store.files("nope") == []
+    for pattern, names in {
+        "set/*.txt": ["set/a.txt"],
+        "set/*/b*": ["set/sub/b b.bin"],
+        "**/*b*": ["set/sub/b b.bin"],
+        "*.txt": [],
+        "nope/*": [],
+    }.items():
+        found = store.files(pattern)
+        assert [name for _, name in found] == names
+        assert all(entry.size and entry.version for entry, _ in found)
     assert store.download(home / "out", show_progress=False) == 2
     assert contents(home / "out") == contents(served.folder)
     assert store.download(home / "out", show_progress=False) == 0

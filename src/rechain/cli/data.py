@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -69,17 +70,26 @@ def add(
     from rechain.workspace import Workspace
 
     pairs = dict(_pair(text) for text in options)
-    given = {one: click.prompt(one, hide_input=True, err=True) for one in secrets}
-    if given and not credentials.keep("rechain:test", {"test": "test"}):
-        names = ", ".join(credentials.variable(name, one) for one in given)
+    if secrets and not credentials.keep("rechain:test", {"test": "test"}):
+        names = ", ".join(credentials.variable(name, one) for one in secrets)
         raise UserErrorException(f"there is no keyring here; leave out --secret and set {names}.")
     credentials.forget("rechain:test", ["test"])
+    given = {one: _secret(one) for one in secrets}
     made = Datastore.register(
         Workspace.local(), name, url,
         options=pairs, secrets=given, anonymous=anonymous, overwrite=overwrite,
     )  # fmt: skip
     if default:
         made.set_as_default()
+
+
+def _secret(name: str) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(name, hide_input=True, err=True))
+    line = sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        raise UserErrorException(f"stdin has no line for the secret {name}.")
+    return line
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -125,12 +135,15 @@ def upload(source: str, place: str, overwrite: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def download(place: str, target: str, overwrite: bool) -> None:
     """Copy the files below PATH to the folder TARGET; they keep their paths in the datastore."""
+    from rechain.data.datastore import stayed
+
     store, path = _place(place)
     files = store.files(path)
     if not files:
         raise UserErrorException(f"{place}: there are no such files.")
     count = store._get(files, target, overwrite, True)
-    click.echo(f"Downloaded {count} of {len(files)} files from {store.name} to {target}")
+    more = stayed(files, count)
+    click.echo(f"Downloaded {count} of {len(files)} files from {store.name} to {target}{more}")
 
 
 @command.command("chainer", short_help="Make Chainer's own cache of a dataset.")
@@ -150,7 +163,8 @@ def download(place: str, target: str, overwrite: bool) -> None:
     metavar="STORE[/PATH]",
     help="Where to write it.",
 )
-def chainer(dataset: str, sources: tuple[str, ...], to: str) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def chainer(dataset: str, sources: tuple[str, ...], to: str, overwrite: bool) -> None:
     """Write DATASET (mnist, fashion-mnist, cifar10, cifar100, ptb) as Chainer's cache has it.
 
     A run finds it with --input CHAINER_DATASET_ROOT=workspaceblobstore/chainer: then scripts that
@@ -160,6 +174,7 @@ def chainer(dataset: str, sources: tuple[str, ...], to: str) -> None:
 
     from rechain.data import chainer as caches
     from rechain.data.paths import below
+    from rechain.workspace import Workspace
 
     if dataset not in caches.DATASETS:
         raise UserErrorException(
@@ -172,12 +187,22 @@ def chainer(dataset: str, sources: tuple[str, ...], to: str) -> None:
             if os.path.exists(source):
                 files += list(below(source)) if os.path.isdir(source) else [source]
                 continue
+            if source.partition("/")[0] not in Workspace.local().datastores:
+                raise UserErrorException(
+                    f"there is no file or folder {source}, nor a datastore of that name."
+                )
             store, inside = _place(source)
             store._get(store.files(inside), f"{folder}/{number}", True)
             files += below(f"{folder}/{number}")
         made = caches.write(
             dataset, files, f"{folder}/made", lambda line: click.echo(line, err=True)
         )
-        target.upload(f"{folder}/made", path, overwrite=True, show_progress=False)
+        there = set() if overwrite else {name for _, name in target.files(path)}
+        target.upload(f"{folder}/made", path, overwrite, show_progress=False)
     for one in made:
-        click.echo(f"{to}/{one}")
+        if os.path.normpath(f"{path}/{one}").lstrip("/") in there:
+            click.echo(
+                f"{to}/{one} was there already, and stays; --overwrite replaces it", err=True
+            )
+        else:
+            click.echo(f"{to}/{one}")

@@ -72,7 +72,9 @@ def _references(inputs: tuple[str, ...]) -> list[Any] | None:
             raise click.BadParameter(f"--input {text!r} is not NAME=STORE[/PATH]")
         store, _, path = place.partition("/")
         reference = Datastore(workspace(), store).path(path or None, checked("input", name))
-        found.append(reference.as_mount())
+        mounted = reference.as_mount()
+        mounted._required = True
+        found.append(mounted)
     return found
 
 

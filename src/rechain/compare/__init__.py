@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 __all__ = ["compare_files"]
 
 _CHUNK = 1 << 20
@@ -74,7 +70,9 @@ def _compare_text(first: str, second: str, head: bytes) -> list[str] | None:
     except UnicodeDecodeError:
         return None
     if head.lstrip().startswith(b"digraph"):
-        return _compare_graphs(*texts)
+        from rechain.compare import graphs
+
+        return graphs.compare(*texts)
     documents = [values.parse(text) for text in texts]
     if None in documents:
         return None
@@ -84,19 +82,6 @@ def _compare_text(first: str, second: str, head: bytes) -> list[str] | None:
 def _text(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read()
-
-
-def _compare_graphs(first: str, second: str) -> list[str] | None:
-    """Compare graphs in which nodes are called by their addresses, as Chainer's `cg.dot`."""
-    return [] if list(_numbered(first)) == list(_numbered(second)) else None
-
-
-def _numbered(text: str) -> Iterator[str]:
-    import re
-
-    known: dict[str, int] = {}
-    for part in re.split(r"(\d{6,})", text):
-        yield str(known.setdefault(part, len(known))) if part.isdigit() else part
 
 
 def _digest(path: str) -> str:

@@ -80,8 +80,11 @@ def write(
     """
     known = _find(name, list(files))
     for stem, digest in _MD5.get(name, {}).items():
-        if _md5(known[stem]) != digest:
-            say(f"note: {os.path.basename(known[stem])} is not the published file (MD5 {digest})")
+        if (found := _md5(known[stem])) != digest:
+            say(
+                f"note: {os.path.basename(known[stem])} is not the published file: its MD5 is "
+                f"{found}, the published one's is {digest}"
+            )
     made: dict[str, Any]
     if name in ("mnist", "fashion-mnist"):
         made = {f"{name}/{part}.npz": _digits(known, stem)

@@ -65,6 +65,7 @@ class DataReference:
         self.mode = mode
         self.path_on_compute = path_on_compute
         self.overwrite = overwrite
+        self._required = False  # whether a path that is mounted must be there
 
     @staticmethod
     def create(

@@ -14,14 +14,14 @@ from rechain.record.paths import WorkspacePaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from rechain.data.storage import Entry, Storage
 
     Path = str | os.PathLike[str]
 
-__all__ = ["DEFAULT", "Datastore"]
+__all__ = ["DEFAULT", "Datastore", "stayed"]
 
 
 class Datastore(Registering):
@@ -279,7 +279,8 @@ class Datastore(Registering):
         chosen = [pair for pair in self.files("") if pair[1].startswith(prefix or "")]
         count = self._get(chosen, target, overwrite, show_progress)
         if show_progress:
-            print(f"Downloaded {count} of {len(chosen)} files from {self.name} to {target}")
+            more = stayed(chosen, count)
+            print(f"Downloaded {count} of {len(chosen)} files from {self.name} to {target}{more}")
         return count
 
     def files(self, pattern: str) -> list[tuple[str | Entry, str]]:
@@ -368,5 +369,13 @@ class Datastore(Registering):
             send(self.storage, pairs, *((show,) if show_progress else ()))
             count = len(pairs)
         if show_progress:
-            print(f"Uploaded {count} of {len(files)} files to {self.name}")
+            print(f"Uploaded {count} of {len(files)} files to {self.name}{stayed(files, count)}")
         return DataReference(self, path_on_datastore=target_path or "")
+
+
+def stayed(files: Sequence[object], count: int) -> str:
+    """Return what to say of the files that were not copied, since they were there already."""
+    left = len(files) - count
+    if not left:
+        return ""
+    return f": {left} {'was' if left == 1 else 'were'} there already, and stayed (no overwrite)"

@@ -74,6 +74,7 @@ class _Bringing:
         name = wanted["name"]
         # Scripts of v1 write to a path that they mount, also to one that is not there yet.
         written = wanted["kind"] == "reference" and wanted["mode"] == "mount"
+        written = written and not wanted.get("required")
         sources = [self._source(**source, written=written) for source in wanted["sources"]]
         rows = [row for _, _, found in sources for row in found]
         files = [pair for _, found, _ in sources for pair in found]

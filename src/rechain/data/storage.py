@@ -7,6 +7,7 @@ import posixpath
 import re
 
 from rechain.data import credentials
+from rechain.data.paths import root_of
 from rechain.exceptions import UserErrorException
 
 TYPE_CHECKING = False
@@ -244,24 +245,47 @@ class Storage:
         Raises:
             UserErrorException: it cannot be read, or has a file whose name cannot be one here.
         """
-        key = self.key(path)
+        key, top = self.key(path), root_of(path)
+        of_web, pattern = self._scheme in ("http", "https"), _GLOB.search(path)
         try:
-            if _GLOB.search(path):
-                found = self._fs.glob(key, detail=True)
-                root = key[: _GLOB.search(key).start()].rpartition("/")[0]  # type: ignore[union-attr]
+            if pattern and not of_web:
+                found, root = self._fs.glob(key, detail=True), self.key(top)
+            elif pattern:
+                root = self.key(top)
+                found = self._find(root)
             else:
                 info = self._info(key) if path else {"type": "directory"}
                 if info["type"] == "file":
                     return [Entry(posixpath.basename(path), key, info)], True
                 found, root = self._find(key), key
-        except FileNotFoundError:
+            if not found and of_web:
+                # To fsspec a server that does not answer is one that has nothing: ask once more.
+                self._fs.info(f"{root}/")
+        except FileNotFoundError as error:
+            self._check_answer(error, path)
             return [], False
         except Exception as error:
             self._fail(error, f"be read: {path or 'all of it'}")
         entries = list(self._entries(found, root))
+        if pattern and of_web:  # fsspec's pattern would have neither sizes nor versions
+            from fsspec.utils import glob_translate
+
+            wanted = re.compile(glob_translate(path[len(top) :].lstrip("/")))
+            entries = [entry for entry in entries if wanted.match(entry.path)]
         entries.sort(key=lambda entry: entry.path)
         _check_nesting(entries, self.name)
         return entries, False
+
+    def _check_answer(self, error: FileNotFoundError, path: str) -> None:
+        """Refuse what fsspec calls not found, and is a web server that did not say so."""
+        cause = error.__cause__
+        if self._scheme not in ("http", "https") or not isinstance(cause, Exception):
+            return
+        status = getattr(cause, "status", None)
+        if status is None and not isinstance(cause, FileNotFoundError):
+            self._fail(cause, "be reached")
+        if status not in (None, 404, 410):  # such as 403
+            self._fail(cause, f"be read: {path or 'all of it'}")
 
     def _info(self, key: str) -> dict[str, Any]:
         info: dict[str, Any] = self._fs.info(key)

@@ -166,7 +166,8 @@ def requests(
             if value.mode == "upload":
                 written.append({**common, **source, "globs": None})
             else:
-                read.append({**common, "sources": [source], "dataset": None})
+                more = {"sources": [source], "dataset": None, "required": value._required}
+                read.append({**common, **more})
         elif isinstance(value, DatasetConsumptionConfig):
             read.append(
                 {

@@ -50,8 +50,8 @@ def prepare_replay(run: Run, variables: Mapping[str, object] | None = None) -> P
     gone = [path for path in fields["seen"] if not os.path.exists(path)]
     if gone:
         raise UserErrorException(
-            f"the run {run.id} was given {', '.join(gone)}, and there is nothing any more; put it "
-            "back to replay the run"
+            f"the run {run.id} was given {', '.join(gone)}, and that path is not there any "
+            "more; put it back to replay the run"
         )
     secrets = {name: os.environ[name] for name in fields["secrets"] if name not in secret}
     notes = [f"replay of {run.id}"]

@@ -61,7 +61,9 @@ def import_runs(workspace: Workspace, path: str) -> tuple[list[str], list[str]]:
             _verify(staged, new)
             _enter(workspace, staged, new)
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise UserErrorException(f"{path} is no archive of runs, or damaged: {error}") from error
+        # tarfile tells of each way to open it, a line each.
+        why = "" if "\n" in str(error) else f", or damaged: {error}"
+        raise UserErrorException(f"{path} is no archive of runs{why}") from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename not in (None, path) else ""
         raise UserErrorException(
