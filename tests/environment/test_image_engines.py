@@ -66,7 +66,7 @@ def run_in(engine, made, *command, user="1234:1234"):
         ("plain", "3.8", ["six"]),
         pytest.param("chainer-5.1.0", "3.6", [], marks=pytest.mark.matrix),
         pytest.param("chainer-7.0.0", "3.6", [], marks=pytest.mark.matrix),
-        pytest.param("chainer-7.8.1", "3.13", [], marks=pytest.mark.matrix),
+        pytest.param("chainer-7.8.1", "3.11", [], marks=pytest.mark.matrix),
     ],
 )
 def test_one_more_package_makes_one_layer_new(engine, cache, recipe, python, pip) -> None:
