@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 	echo "  $(BIN)/rechain run YOUR_SCRIPT.py --its --own arguments"
 
 test: lint
-	$(PYTEST) -m "fast or engines"
+	$(PYTEST) -m "(fast or engines) and not matrix"
 
 test-all: lint
 	$(PYTEST)
