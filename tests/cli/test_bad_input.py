@@ -34,6 +34,7 @@ BAD = {
         ["--user-managed", "-n", "2", "code/x.ipynb"],
         "a notebook in several processes is not built yet",
     ),
+    "index": (["--requirements", "bad.txt", "code/train.py"], "'--index-url' is an option that"),
     "python": (
         ["--framework-version", "7.0.0", "--python", "9", "code/train.py"],
         "python='9' is",
@@ -44,6 +45,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_one_clear_error(rechain, train, home, case) -> None:
     (home / "code" / "x.ipynb").write_text("{}")
+    (home / "code" / "bad.txt").write_text("--index-url https://u:p@example.org/simple\n")
     arguments, says = BAD[case]
     done = rechain("run", *arguments)
     assert done.returncode == 125

@@ -186,6 +186,7 @@ def test_an_open_shell_keeps_its_environment(own, rechain, tmp_path) -> None:
         os.write(ours, b"exit 5\n")
         assert shell.wait(60) == 5
     os.close(ours)
+    assert "1 unused, younger than a day" in rechain("env", "gc").stderr
     gone = good(rechain("env", "gc", "--older-than", "0"))
     assert "freed " in gone
     assert not os.path.exists(prefix)

@@ -189,6 +189,29 @@ def test_the_first_line_is_seen_before_the_script_has_ended(train, start, latest
     assert process.communicate(timeout=60)[0] == "last\n"
 
 
+def test_a_note_is_said_before_the_script_of_a_fake_gpu_speaks_and_once(
+    train, start, latest, fake_gpu
+) -> None:
+    fake_gpu("No devices were found", status=6)
+    train(f"import sys; sys.stdout = sys.stderr\n{UNTIL_TOLD}")
+    process = start("run", "--user-managed", "--gpu", "optional", "code/train.py")
+    assert " · python as it is" in process.stderr.readline()
+    assert process.stderr.readline().startswith("note: no GPU is used: ")
+    assert process.stderr.readline() == "first\n"
+    Path(latest().folder, "work", "go").touch()
+    out, err = process.communicate(timeout=60)
+    assert out == ""
+    assert err.startswith("last\ncompleted after ")
+    assert "note" not in err
+
+
+def test_an_image_is_fetched_anew_for_a_container_only(run) -> None:
+    done = run("--pull", "code/train.py")
+    assert done.returncode == 125
+    assert "Error: --pull fetches the image of a container: add --docker" in done.stderr
+    assert not os.path.exists(".rechain")
+
+
 def test_detach(train, run, latest) -> None:
     train(UNTIL_TOLD)
     done = run("-d", "code/train.py")

@@ -151,6 +151,30 @@ def test_show_says_which_image_a_run_in_a_fake_container_had(run, rechain, lates
     ) in rechain("show").stdout
 
 
+def test_facts_of_git_are_shown_once(train, run, rechain) -> None:
+    train("")
+    subprocess.run(["git", "init", "-q", "-b", "trunk", "code"], check=True)
+    run()
+    said = rechain("show").stdout
+    assert said.count("trunk") == 1
+    assert "azureml.git.branch=trunk" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["env", "show", "6.7.0"], "Error: v1 documents no image of Chainer 6.7.0, only of "
+                                   "5.1.0 and 7.0.0;"),
+        (["target", "show", "local"], "Error: 'local' is this machine; it has no settings"),
+        (["target", "show", "moon"], "Error: there is no compute target 'moon'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_shown(rechain, home, arguments, says) -> None:
+    done = rechain(*arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+
+
 def test_show_a_failure(train, run, rechain) -> None:
     train("import sys; print('reading', file=sys.stderr)\nraise KeyError('labels')")
     run()

@@ -29,6 +29,13 @@ def read(tmp_path):
     return make
 
 
+@pytest.mark.parametrize("name", ["pyproject.toml", "Pipfile", "poetry.lock", "setup.py"])
+def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path, name) -> None:
+    (tmp_path / name).write_text("[build-system]\n")
+    with pytest.raises(UserErrorException, match=r"known are requirement files.*Pipfile\.lock"):
+        importing.read(f"{tmp_path}/{name}")
+
+
 def test_a_requirement_file_with_all_it_can_have(read) -> None:
     found = read(
         req_txt=(

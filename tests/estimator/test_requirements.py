@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rechain import recipes
+from rechain.environment.spec import venv_spec
+from rechain.estimator import importing
 from rechain.estimator.requirements import read
 from rechain.exceptions import UserErrorException
 
@@ -79,6 +82,44 @@ def test_options_are_refused(tmp_path: Path, line: str, cure: str) -> None:
         requirements(tmp_path, f"numpy\n\n{line}\n")
     assert "requirements.txt, line 3: " in str(caught.value)
     assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://me:hunter2@example.org/simple",
+        "--extra-index-url\thttps://me:hunter2@example.org/simple",
+        "--find-links=https://hunter2@example.org/simple",
+        "-ihttps://me:hunter2@example.org/simple",
+        "-i=https://me:hunter2@example.org/simple",
+        "-r https://me:hunter2@example.org/more.txt",
+        "https://me:hunter2@example.org/six.whl",
+        "git+https://hunter2@example.org/six.git",
+        "six @ https://me:hunter2@example.org/six.whl",
+        "chainer = https://me:hunter2@example.org/six.whl",
+    ],
+)
+@pytest.mark.parametrize("of_pip", [True, False])
+def test_an_address_is_shown_without_its_password(tmp_path: Path, line: str, of_pip: bool) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text(f"{line}\n")
+    said = ""
+    try:
+        if of_pip:
+            asked = importing.read(str(path))
+            said = str(asked.notes)
+            importing.recipe_for(asked)
+            pip = asked.pip
+        else:
+            pip = read(str(path), "pip_requirements_file")
+        assert not venv_spec(recipes.PLAIN, "3.11", pip)["pip"]
+    except UserErrorException as error:
+        said += str(error)
+    assert "hunter2" not in said
+    assert said
+    with pytest.raises(UserErrorException) as caught:
+        venv_spec(recipes.PLAIN, "3.11", [line])
+    assert "hunter2" not in str(caught.value)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

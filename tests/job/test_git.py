@@ -193,6 +193,10 @@ def test_diff_programs_of_the_repository_do_not_run(repository: Path, tmp_path: 
         ("https://token@host:8443/x@y", "https://host:8443/x@y"),
         ("ssh://git@host/x", "ssh://git@host/x"),
         ("ssh://git:pw@host/x", "ssh://git@host/x"),
+        (
+            "a @ git+https://t@host/x@v1 -i https://u:p@host/y",
+            "a @ git+https://host/x@v1 -i https://host/y",
+        ),
         ("git@host:a/b.git", "git@host:a/b.git"),
         ("/srv/git/a", "/srv/git/a"),
         ("file:///srv/git/a", "file:///srv/git/a"),

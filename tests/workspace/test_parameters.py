@@ -361,7 +361,11 @@ def test_use_gpu_with_a_fake_gpu(submit, fake_gpu, monkeypatch) -> None:
     assert last(run).notes == []
 
 
-@effect("framework_version", "The version of Chainer in the environment.", pytest.mark.engines)
+@effect(
+    "framework_version",
+    "The version of Chainer in the environment; 5.1.0 where none is given.",
+    pytest.mark.engines,
+)
 def test_framework_version(submit, environments) -> None:
     given = {**BUILT, "pip_packages": ["tqdm==4.64.1"]}
     assert completed(submit, PACKAGES, **given)[1].split()[0] == "7.0.0"

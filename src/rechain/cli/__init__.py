@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 
@@ -82,7 +83,8 @@ def _invoke(running: bool) -> int:
         click.echo("Aborted.", err=True)
         return 130 if running else 1
     except AzureMLException as error:
-        click.echo(f"Error: {error.message}", err=True)
+        # v1's code of an error, such as `ModelNotFound: `, is for programs.
+        click.echo(f"Error: {re.sub('^[A-Z][A-Za-z]+NotFound: ', '', error.message)}", err=True)
         return failure
     except Exception:
         sys.excepthook(*sys.exc_info())

@@ -34,6 +34,7 @@ class Attendant:
         self._quiet = quiet
         self._signal = 0  # the first that came
         self._before: dict[int, Any] = {}
+        self._notes: set[str] = set()  # that were said
         self._waits: list[str] = []  # what was said last of that
         self._ends: dict[int, bytes] = {}  # the last byte written to each descriptor
 
@@ -71,11 +72,28 @@ class Attendant:
         for stream, chunk in follow(self.run._paths, self.run._reconcile):
             if stream == "queued" and not self._as_json:
                 self._say_why()
+            if stream == "note":
+                self._say_note(chunk.decode())
+                continue
             descriptor = descriptors[stream]
             if write(descriptor, chunk):
                 self._ends[descriptor] = chunk[-1:]
                 if os.isatty(descriptor):
                     self._ends[2] = chunk[-1:]  # both are on one screen
+
+    def _say_note(self, text: str) -> None:
+        """Say a note at once, and once: another attempt has most of them again."""
+        if self._as_json or self._quiet or text in self._notes:
+            return
+        self._notes.add(text)
+        self._end_line()
+        self.say(colored(f"note: {text}", "dim", err=True))
+
+    def _end_line(self) -> None:
+        """Begin a line of our own."""
+        if self._ends.get(2, b"\n") != b"\n":
+            write(2, b"\n")
+            self._ends[2] = b"\n"
 
     def _say_why(self) -> None:
         """Say why the run waits."""
@@ -130,10 +148,7 @@ class Attendant:
             }
             write(1, f"{json.dumps(document)}\n".encode())
         elif not self._quiet:
-            if self._ends.get(2, b"\n") != b"\n":
-                write(2, b"\n")
-            for note in state.last.notes:
-                self.say(colored(f"note: {note}", "dim", err=True))
+            self._end_line()
             color = {"Completed": "green", "Canceled": "yellow"}.get(state.status, "red")
             waited = "" if queued is None else f", and {duration(queued)} in the queue"
             took = f"after {duration(seconds)}{waited}"
@@ -144,8 +159,8 @@ class Attendant:
             # What the script itself said of its end stands right above.
             detail = "" if cause.code == "user_error" else end.get("detail", "")
             for text in (detail, hint(end)):
-                if text and cause.code != "completed":
-                    self.say(f"  {printable(text)}")
+                for line in text.splitlines() if cause.code != "completed" else ():
+                    self.say(f"  {printable(line)}")
             folder = printable(os.path.relpath(self.run.folder))
             self.say(colored(f"  {folder}", "dim", err=True))
         return code

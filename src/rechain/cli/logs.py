@@ -43,7 +43,8 @@ def command(
         descriptors = {"prepare": 2, "queued": 2, "out": 1, "err": 2}
         try:
             for stream, chunk in follow(found._paths, found._reconcile, ranks=wanted):
-                write(descriptors[stream], chunk)
+                if stream in descriptors:
+                    write(descriptors[stream], chunk)
         except KeyboardInterrupt:
             click.echo("\nthe run goes on", err=True)
         return

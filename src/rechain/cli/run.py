@@ -86,7 +86,11 @@ def _references(inputs: tuple[str, ...]) -> list[Any] | None:
 @click.option(
     "-e", "--experiment", metavar="NAME", help="Experiment; the folder's name by default."
 )
-@click.option("--framework-version", metavar="VERSION", help="Chainer's version, such as 7.0.0.")
+@click.option(
+    "--framework-version",
+    metavar="VERSION",
+    help="Chainer's version, such as 7.0.0. [default: 5.1.0, as v1]",
+)
 @click.option(
     "--pip", "pip", multiple=True, metavar="REQUIREMENT", help="Package to add; repeatable."
 )
@@ -225,6 +229,8 @@ def command(
     from rechain.workspace.experiment import Experiment
     from rechain.workspace.submit import prepare
 
+    if pull and not docker and image is None:
+        raise click.UsageError("--pull fetches the image of a container: add --docker or --image")
     if lock and framework_version:
         raise click.UsageError("--framework-version means nothing with --lock, which has its own")
     folder, script, rest = _locate(source, arguments)

@@ -45,7 +45,8 @@ def command(run: str, as_json: bool) -> None:
     if state.end:
         rows.append(("cause", describe(state.end)))
         if state.end["cause"] != "completed":
-            rows += [("", text) for text in (state.end.get("detail"), hint(state.end)) if text]
+            more = (state.end.get("detail") or "", hint(state.end) or "")
+            rows += [("", line) for text in more for line in text.splitlines()]
     rows.append(("command", shlex.join(job["command"])))
     rows.append(("source", job["source"]["directory"]))
     if copy := job["source"].get("copy"):
@@ -83,7 +84,11 @@ def command(run: str, as_json: bool) -> None:
     rows += [("variable", f"{name}={value}") for name, value in job["variables"].items()]
     rows += [("variable", f"{name} (not recorded)") for name in job["secrets"]]
     rows += [("tag", f"{name}={value}") for name, value in found.tags.items()]
-    rows += [("property", f"{name}={value}") for name, value in found.properties.items()]
+    rows += [
+        ("property", f"{name}={value}")
+        for name, value in found.properties.items()
+        if not name.startswith("mlflow.source.git.")  # what azureml.git.* says, for MLflow
+    ]
     rows += [("note", note) for attempt in state.attempts for note in attempt.notes]
     rows.append(("folder", found.folder))
     for name, text in rows:

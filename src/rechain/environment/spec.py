@@ -229,10 +229,12 @@ def _parse(text: str) -> Requirement:
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
+    from rechain.job.git import without_credentials
+
     if text.startswith("-"):
         raise UserErrorException(
-            f"requirement {text!r}: options are not requirements; set indexes in uv.toml, "
-            "UV_INDEX or pip.conf"
+            f"requirement {without_credentials(text)!r}: options are not requirements; set "
+            "indexes in uv.toml, UV_INDEX or pip.conf"
         )
     try:
         requirement = Requirement(text)
@@ -242,7 +244,8 @@ def _parse(text: str) -> Requirement:
             why = "an exact version is written with '=='"
         elif re.match(r"[./]|\w+(\+\w+)?://|git\+", text):
             why = "write NAME @ URL"
-        raise UserErrorException(f"requirement {text!r} cannot be read: {why}") from None
+        said = without_credentials(f"requirement {text!r} cannot be read: {why}")
+        raise UserErrorException(said) from None
     requirement.name = canonicalize_name(requirement.name)
     if requirement.url is not None:
         _check_url(requirement.name, requirement.url)

@@ -285,8 +285,10 @@ def version_of_chainer(requirement: str) -> tuple[str, list[str]]:
     try:
         specifier = Requirement(requirement).specifier
     except InvalidRequirement as error:
-        why = str(error).splitlines()[0]
-        raise UserErrorException(f"requirement {requirement!r} cannot be read: {why}") from None
+        from rechain.job.git import without_credentials
+
+        text = f"requirement {requirement!r} cannot be read: {str(error).splitlines()[0]}"
+        raise UserErrorException(without_credentials(text)) from None
     if exact := re.fullmatch(r"={2,3}([^*,]+)", str(specifier)):
         return exact[1].strip(), []
     known = [one for one in Chainer.get_supported_versions() if specifier.contains(one)]

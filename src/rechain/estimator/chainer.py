@@ -69,7 +69,7 @@ class Chainer(_FrameworkBaseEstimator):
             script gets as `--resume-from`; or a run, a run's id, or the path of a snapshot or of
             a folder with snapshots, whose newest the script takes up as a requeued run would.
         max_run_duration_seconds: after this time the run is stopped.
-        framework_version: Chainer's version, one of `get_supported_versions()`.
+        framework_version: Chainer's version, one of `get_supported_versions()`; 5.1.0 by default.
         _enable_optimized_mode: build the environment on top of the recipe's own, if that is built,
             instead of as a whole. What comes out is the same.
         _disable_validation: False checks the script when it is submitted, without ever stopping

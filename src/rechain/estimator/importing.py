@@ -24,6 +24,7 @@ _LEFT = (
     "--trusted-host", "--prefer-binary", "--no-binary", "--only-binary", "--require-hashes",
     "--use-feature", "--pre", "--process-dependency-links",
 )  # fmt: skip
+_OF_OTHERS = (".toml", ".lock", ".json", ".py", ".cfg", ".ini", ".ipynb")
 
 
 @dataclass
@@ -54,7 +55,7 @@ def read(path: str) -> Imported:
 
     Args:
         path: `*.yml` or `*.yaml` (conda), `*.runconfig`, `Pipfile.lock`; anything else is a
-            requirement file of pip.
+            requirement file of pip, unless its name says that it is none.
 
     Raises:
         UserErrorException: it cannot be read, or asks for what no lock can hold.
@@ -71,6 +72,12 @@ def read(path: str) -> Imported:
         _run_configuration(path, found)
     elif name == "Pipfile.lock":
         _pipfile(path, found)
+    elif name == "Pipfile" or name.endswith(_OF_OTHERS):
+        raise UserErrorException(
+            f"{path} is of no kind that is known here; known are requirement files of pip "
+            "(requirements.txt), environment files of conda (*.yml, *.yaml), Pipfile.lock and "
+            "v1's *.runconfig."
+        )
     else:
         _file(path, f"{path}", found, found.pip, ())
     return found
@@ -197,10 +204,7 @@ def _line(
 ) -> None:
     """Take over one line of a requirement file."""
     folder = os.path.dirname(file or where)
-    option, _, value = re.sub(r"^(--[\w-]+)=", r"\1 ", line).partition(" ")
-    value = value.strip()
-    if option[:2] in ("-r", "-c", "-e", "-i", "-f") and len(option) > 2:  # -rfile
-        option, value = option[:2], option[2:]
+    option, value = requirements.option_of(line)
     if option in ("-r", "--requirement", "-c", "--constraint"):
         included = os.path.join(folder, value)
         target = found.constraints if option in ("-c", "--constraint") else into
@@ -231,20 +235,23 @@ def _source(
     including: tuple[str, ...],
 ) -> None:
     """Take over a package that is named by its source."""
+    from rechain.job.git import without_credentials
+
     address, _, fragment = value.partition("#")
     if re.match(r"\w+\+\w+://", address):
         egg = re.search(r"egg=([\w.\[\],-]+)", fragment)
         if not egg:
             raise UserErrorException(
-                f"{where}: {value!r} has no name; write NAME @ {address}, or add #egg=NAME."
+                f"{where}: {without_credentials(value)!r} has no name; write NAME @ "
+                f"{without_credentials(address)}, or add #egg=NAME."
             )
         into.append(f"{egg[1]} @ {address}")
         return
     project = os.path.join(folder, re.sub(r"\[.*\]$", "", address.strip()))
     if not os.path.isdir(project):
         raise UserErrorException(
-            f"{where}: {value!r} is a file of this machine, which cannot be reproduced; require a "
-            "released version."
+            f"{where}: {without_credentials(value)!r} is a file of this machine, which cannot be "
+            "reproduced; require a released version."
         )
     needs = _needs(project)
     if needs is None:

@@ -6,7 +6,7 @@ import os
 
 from rechain.exceptions import UserErrorException
 
-__all__ = ["logical_lines", "read", "text_of"]
+__all__ = ["logical_lines", "option_of", "read", "text_of"]
 
 _INCLUDES = ("-r", "--requirement")
 
@@ -37,14 +37,20 @@ def _read(path: str, why: str, including: tuple[str, ...]) -> list[str]:
             found.append(line)
             continue
         where = f"{path}, line {number}"
-        option, _, value = line.replace("=", " ", 1).partition(" ")
-        if option.startswith("-r") and len(option) > 2:  # -rfile
-            option, value = "-r", option[2:]
+        option, value = option_of(line)
         if option not in _INCLUDES:
-            raise UserErrorException(_unsupported(where, line, option))
-        included = os.path.join(os.path.dirname(path), value.strip())
+            raise UserErrorException(_unsupported(where, option))
+        included = os.path.join(os.path.dirname(path), value)
         found += _read(included, f"{where}, includes {included}", (*including, real))
     return found
+
+
+def option_of(line: str) -> tuple[str, str]:
+    """Return the option that a line begins with, and its value: `-r`, `file` of `-rfile`."""
+    import re
+
+    found = re.match(r"(--[^\s=]*|-[^-\s]?)[\s=]*(.*)", line, re.DOTALL)
+    return (found[1], found[2].strip()) if found else ("", line)
 
 
 def text_of(path: str, why: str) -> str:
@@ -57,6 +63,9 @@ def text_of(path: str, why: str) -> str:
     Raises:
         UserErrorException: it cannot be read.
     """
+    from rechain.job.git import without_credentials
+
+    why = without_credentials(why)  # pip would also take an address
     try:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
@@ -100,7 +109,8 @@ def _is_comment(line: str) -> bool:
     return line.lstrip().startswith("#")
 
 
-def _unsupported(where: str, line: str, option: str) -> str:
+def _unsupported(where: str, option: str) -> str:
+    # Of an index the value may hold a password, so it is not shown.
     if option in ("-e", "--editable"):
         cure = "put the package's folder into source_directory, or require a released version"
     elif option in ("-c", "--constraint"):
@@ -110,4 +120,4 @@ def _unsupported(where: str, line: str, option: str) -> str:
             "package indexes and how pip behaves are set where uv and pip read them: uv.toml, "
             "pip.conf, or variables such as UV_INDEX"
         )
-    return f"{where}: {line!r} is an option that is not supported here; {cure}."
+    return f"{where}: {option!r} is an option that is not supported here; {cure}."

@@ -107,7 +107,7 @@ def start(directory: str, environ: Mapping[str, str] | None = None) -> Facts | N
 
 
 def without_credentials(url: str) -> str:
-    """Return a remote's URL without the password, or token, that it may hold."""
+    """Return a URL, or a text with some, without the passwords, or tokens, that it may hold."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
@@ -115,7 +115,7 @@ def without_credentials(url: str) -> str:
     user, at, machine = host.rpartition("@")
     # In front of ssh's host the user is part of the address; with http it is a credential.
     keep = f"{user.split(':', 1)[0]}@" if at and scheme.endswith("ssh") else ""
-    return f"{scheme}://{keep}{machine}{slash}{path}"
+    return f"{scheme}://{keep}{machine}{slash}{without_credentials(path)}"
 
 
 def _in_repository(directory: str) -> bool:

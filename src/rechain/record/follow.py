@@ -84,8 +84,9 @@ def follow(
 
     Yields:
         `("prepare" | "out" | "err", bytes)` of the newest attempt. What has been written before
-        the end is yielded before the return. `("queued", b"")` when an attempt begins to wait in
-        line, and when the reason of that changes.
+        the end is yielded before the return. `("note", text)` for each note, those from before
+        the script's start before its first output. `("queued", b"")` when an attempt begins to
+        wait in line, and when the reason of that changes.
     """
     watch = events.Watch()
     watch.add(run.attempts)
@@ -94,6 +95,8 @@ def follow(
     tails: list[tuple[str, Tail]] = []
     queued = 0
     waits = ""
+    told = 0  # of the newest attempt's notes
+    begun = False  # whether its script has said something
     state = fold(run)
     seen: tuple[int, ...] = ()
     look = _FIRST_LOOK
@@ -105,6 +108,7 @@ def follow(
                     for chunk in tail.read(whole=True):
                         yield stream, chunk
                 current = newest
+                told, begun = 0, False
                 watch.add(current.root)
                 _close(tails)
                 tails = [("prepare", Tail(current.prepare_log))] if output else []
@@ -121,9 +125,17 @@ def follow(
                 if queued != state.last.number:
                     yield "queued", b""
                 queued = state.last.number
+            for text in _notes(state, told) if output else ():
+                told += 1
+                yield "note", text
             for stream, tail in tails:
                 for chunk in tail.read(whole=ended):
                     look = _FIRST_LOOK
+                    if stream != "prepare" and not begun:
+                        begun = True
+                        for text in _notes(fold(run), told):
+                            told += 1
+                            yield "note", text
                     yield stream, chunk
             if ended:
                 return
@@ -147,6 +159,12 @@ def follow(
         _close(tails)
         if pidfd is not None:
             os.close(pidfd)
+
+
+def _notes(state: RunState, told: int) -> list[bytes]:
+    """Return the notes of the newest attempt that have not been told."""
+    notes = state.last.notes[told:] if state.last else ()
+    return [text.encode("utf-8", "backslashreplace") for text in notes]
 
 
 def _supervised_by(state: RunState) -> int | None:

@@ -160,7 +160,8 @@ class CondaDependencies:
         package = _text("pip_package", pip_package)
         if is_option(package):
             raise UserErrorException(
-                f"pip_package is {package!r}, an option and no package; use set_pip_option."
+                f"pip_package is {option(package)!r}, an option and no package; use "
+                "set_pip_option."
             )
         items = self._list("pip")
         for item in list(items):

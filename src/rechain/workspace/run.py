@@ -296,6 +296,8 @@ class Run(Made):
         decoders: dict[str, codecs.IncrementalDecoder] = {}
         try:
             for stream, chunk in follow(self._paths, self._reconcile, output=show_output):
+                if stream == "note":
+                    continue  # they are in the details
                 decoder = decoders.setdefault(
                     stream, codecs.getincrementaldecoder("utf-8")("replace")
                 )

@@ -90,6 +90,11 @@ def default_cluster(workspace: Workspace) -> str | None:
 
 def absent(workspace: Workspace, name: object) -> ComputeTargetException:
     """Return what to raise where there is no such target."""
+    if name == "local":
+        return ComputeTargetException(
+            "ComputeTargetNotFound: 'local' is this machine; it has no settings and is always "
+            "there, so it is named and neither shown, changed nor removed."
+        )
     there = ", ".join(["local", *names(workspace)])
     return ComputeTargetException(
         f"ComputeTargetNotFound: there is no compute target {name!r} in the workspace "

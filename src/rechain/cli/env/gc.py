@@ -35,7 +35,10 @@ def command(days: float, dry: bool) -> None:
         size = f"{bytes_of[one.name] / 1e6:.1f} MB"
         click.echo(f"{word} {one.name[:12]}  {size:>10}  {locks.shown(one.lock)}")
     if not found:
-        click.echo("nothing to remove", err=True)
+        young = len(stored.collect(cache, 0, others, dry=True))
+        age = "a day" if days == 1 else f"{days:g} days"
+        more = f": {young} unused, younger than {age}" if young else ""
+        click.echo(f"nothing to remove{more}", err=True)
         return
     total = sum(bytes_of[one.name] for one in found) / 1e6
     click.echo(f"{'would free' if dry else 'freed'} {total:.1f} MB; uv's cache keeps its wheels")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import click
 
 from rechain.cli.env.shared import find_lock
 from rechain.cli.shared import colored, fit, printable
+from rechain.exceptions import UserErrorException
 
 __all__ = ["command"]
 
@@ -26,6 +30,11 @@ def command(environment: str, as_json: bool) -> None:
     machine = documented.on_this_machine()
     if environment in documented.versions():
         rows = documented.of_version(environment, machine)
+    elif re.fullmatch(r"\d+(\.\d+)+", environment) and not os.path.exists(environment):
+        raise UserErrorException(
+            f"v1 documents no image of Chainer {environment}, only of "
+            f"{' and '.join(documented.versions())}; name one of these, an environment or a run."
+        )
     else:
         lock = find_lock(environment)
         rows = documented.of_lock(lock, machine, lock.image)
