@@ -37,6 +37,8 @@ def test_a_python_alone_need_not_be_condas(environ):
         assert conda_setting([text, "pip"], [], environ) == (None, "3.6", [])
     assert conda_setting(["python=3.6.15"], [], environ)[1] == "3.6.15"
     assert conda_setting(["pip", "python", " "], ["x"], environ) == (None, None, [])
+    said = ["pip=23.0 is not needed: uv installs the packages"]
+    assert conda_setting(["python=3.6.2", "pip=23.0"], ["x"], environ) == (None, "3.6.2", said)
     for text in ("python=3.6.8=h1_0", "python>=3.6,<3.8", "python=3.6|3.7", "mine::python=3.6"):
         setting, python, _ = conda_setting([text], ["/c"], environ)
         assert python is None

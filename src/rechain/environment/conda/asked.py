@@ -44,9 +44,13 @@ def conda_setting(
             notes.append(f"{text} is not installed: Rechain provides it inside the job")
         else:
             wanted.append(text)
-    others = [text for text in wanted if not re.fullmatch(r"pip|python", text)]
+    pips = [text for text in wanted if name_of(text) == "pip"]
+    others = [text for text in wanted if text not in ("python", *pips)]
     plain = [at[1] for text in others if (at := _PLAIN.fullmatch(text))]
     if len(plain) == len(others) <= 1:
+        notes += [
+            f"{text} is not needed: uv installs the packages" for text in pips if text != "pip"
+        ]
         return None, plain[0] if plain else None, notes
     try:
         channels.need_rattler()
