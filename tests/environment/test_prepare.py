@@ -248,7 +248,7 @@ def child(tmp_path, environment, cache):
 def test_the_child_process_prepares_and_reports(spec, own, tmp_path):
     done, result = child(tmp_path, spec, own)
     assert done.returncode == 0, done.stderr
-    assert result == {"schema": 1, "ok": True}
+    assert result == {"schema": 1, "ok": True, "container": None, "notes": []}
     assert done.stdout.startswith("resolving chainer")
     assert store.find(own, spec["digest"]) is not None
 

@@ -210,6 +210,7 @@ def _install(
         # What is wrong even then is so in the package itself, whose own hash uv has compared.
         say(f"uv's cache has damaged files of {', '.join(damaged)}: fetched again")
         uv.run(["cache", "clean", *damaged], folder)
+        seal.forget(site, damaged)
         again = [word for one in damaged for word in ("--reinstall-package", one)]
         done = uv.run([*slow, *again], folder, tell_builds(say), linking)
         if done.code != 0:

@@ -89,10 +89,8 @@ def damaged(site: str, packages: Collection[str], checked: str) -> list[str]:
     lines = store.contents(prefix).splitlines(keepends=True)
     right = {line.partition("\0")[0] for line in lines if line in known}
     found = []
-    for info in glob.glob(f"{site}/*.dist-info"):
+    for info in _infos(site, packages):
         name = canonicalize_name(os.path.basename(info).partition("-")[0])
-        if name not in packages:
-            continue
         files = list(record(f"{info}/RECORD"))
         full = ((os.path.normpath(f"{site}/{path}"), digest) for path, digest in files)
         wrong = any(
@@ -102,6 +100,31 @@ def damaged(site: str, packages: Collection[str], checked: str) -> list[str]:
         if wrong or not files:
             found.append(name)
     return sorted(found)
+
+
+def forget(site: str, packages: Collection[str]) -> None:
+    """Remove what says that packages are installed: one whose RECORD is torn cannot be replaced.
+
+    Args:
+        site: the folder of an environment that has its packages.
+        packages: their names.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for info in _infos(site, packages):
+        shutil.rmtree(info)
+
+
+def _infos(site: str, packages: Collection[str]) -> list[str]:
+    from packaging.utils import canonicalize_name
+
+    found = glob.glob(f"{site}/*.dist-info")
+    return [
+        info
+        for info in found
+        if canonicalize_name(os.path.basename(info).partition("-")[0]) in packages
+    ]
 
 
 def record(path: str) -> Iterator[tuple[str, str]]:
