@@ -161,11 +161,8 @@ class ThrowAwayEngine:
         Raises:
             EngineError: it cannot be made.
         """
-        prefix = os.path.realpath(
-            subprocess.check_output(
-                [python, "-I", "-S", "-c", "import sys; print(sys.base_prefix)"], text=True
-            ).strip()
-        )
+        # Where its files are, not links to them.
+        prefix = os.path.dirname(os.path.dirname(os.path.realpath(python)))
         digest = hashlib.sha256(prefix.encode()).hexdigest()[:12]
         name = f"localhost/rechain-test:python-{digest}"
         if self.run("images", "--quiet", name).strip():
