@@ -53,7 +53,7 @@ ROOT_NAMES = {"__version__"}  # `from rechain import __version__` is nobody's de
 # All that the supervisor has loaded when a script has ended, beside what `python -I -S` has.
 SUPERVISOR = {
     "__future__", "_ctypes", "_json", "_signal", "select",
-    "rechain", "rechain.environment", "rechain.environment.store",
+    "rechain", "rechain.environment", "rechain.environment.errors", "rechain.environment.store",
     "rechain.record", "rechain.record.causes", "rechain.record.events", "rechain.record.host",
     "rechain.record.journal", "rechain.record.jsonl", "rechain.record.libc",
     "rechain.record.paths",

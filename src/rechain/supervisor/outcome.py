@@ -10,30 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["EnvironmentNotReady", "Outcome", "oom_kills", "read_outcome", "tail"]
+__all__ = ["Outcome", "oom_kills", "read_outcome", "tail"]
 
 _TAIL_BYTES = 65536
 _TAIL_LINES = 20
-
-
-class EnvironmentNotReady(Exception):
-    """The script's environment cannot be had.
-
-    Attributes:
-        message: one line: why.
-        hint: what to do about it.
-        detail: the whole story.
-        cause: a code of the causes table.
-    """
-
-    def __init__(
-        self, message: str, hint: str = "", detail: str = "", cause: str = "environment"
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.detail = detail
-        self.cause = cause
 
 
 class Outcome:

@@ -6,9 +6,9 @@ import os
 import sys
 
 from rechain.environment import store
+from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 from rechain.record.paths import AttemptPaths, RunPaths
-from rechain.supervisor.outcome import EnvironmentNotReady
 from rechain.supervisor.script import give, redirect
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rechain.record.journal import Journal
 
-__all__ = ["PROGRAM", "SOURCE", "EnvironmentNotReady", "Stage", "surround"]
+__all__ = ["PROGRAM", "SOURCE", "Stage", "surround"]
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What every process of ours is: see `__main__.py`.
@@ -72,7 +72,7 @@ class Stage:
         """Look for the environment.
 
         Raises:
-            EnvironmentNotReady: it is the user's own, and is not there; or there is no GPU.
+            EnvironmentFailure: it is the user's own, and is not there; or there is no GPU.
         """
         wanted = self._job["environment"]
         if "gpu" in wanted and self._gpus is None:
@@ -115,13 +115,13 @@ class Stage:
                 )
             return
         if wanted == "required":
-            raise EnvironmentNotReady(why, cause="no_gpu")
+            raise EnvironmentFailure(why, cause="no_gpu")
         self.notes.append(f"no GPU is used: {why}; the script runs without one (gpu = optional)")
 
     def _user_managed(self, python: str) -> dict[str, Any] | None:
         path = _which(python, self._script_environment.get("PATH", os.defpath), self._run.work)
         if path is None:
-            raise EnvironmentNotReady(
+            raise EnvironmentFailure(
                 f"there is no interpreter {python!r} on PATH",
                 "Name one with --python, or leave out --user-managed to have one provided.",
             )
@@ -143,7 +143,7 @@ class Stage:
         for name in names:
             if found := _which(name, path, self._run.work):
                 return found
-        raise EnvironmentNotReady(
+        raise EnvironmentFailure(
             f"there is no {names[0]} on PATH",
             "Install an MPI (openmpi-bin, mpich), load its module, or name its mpiexec with --mpi"
             ".",
@@ -168,23 +168,23 @@ class Stage:
         """Take over what the preparing process left.
 
         Raises:
-            EnvironmentNotReady: it failed.
+            EnvironmentFailure: it failed.
         """
         try:
             result = jsonl.read(self._attempt.prepare_result)
         except (OSError, ValueError):
-            raise EnvironmentNotReady(
+            raise EnvironmentFailure(
                 "the process that builds it died",
                 f"What it said is in {self._attempt.prepare_log}.",
                 f"wait status {status}",
             ) from None
         if not result["ok"]:
             said = (result["message"], result["hint"], result.get("detail", ""), result["cause"])
-            raise EnvironmentNotReady(*said)
+            raise EnvironmentFailure(*said)
         self._prepared = result
         self.find()
         if not self.ready:
-            raise EnvironmentNotReady("it was built, and is not there any more")
+            raise EnvironmentFailure("it was built, and is not there any more")
 
     @property
     def has_data(self) -> bool:
@@ -210,7 +210,7 @@ class Stage:
         """Take over the places of inputs and outputs, if there are any.
 
         Raises:
-            EnvironmentNotReady: an input cannot be had.
+            EnvironmentFailure: an input cannot be had.
         """
         if not self.has_data:
             return
@@ -224,7 +224,7 @@ class Stage:
         except (OSError, ValueError):
             log = f"What it said is in {self._attempt.prepare_log}."
             said = ("the process that fetches it died", log, f"wait status {status}")
-        raise EnvironmentNotReady(*said, cause="input")
+        raise EnvironmentFailure(*said, cause="input")
 
     def read_sent(self, status: int) -> str:
         """Return why outputs could not be taken to their datastores; empty if they were."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+from rechain.environment.errors import EnvironmentFailure
 from rechain.record import events, host, jsonl
 from rechain.record.journal import Journal
 from rechain.record.paths import AttemptPaths, RunPaths
 from rechain.supervisor import linux, tree
 from rechain.supervisor.linux import signal
-from rechain.supervisor.outcome import EnvironmentNotReady, Outcome
+from rechain.supervisor.outcome import Outcome
 from rechain.supervisor.script import make_script, redirect
 from rechain.supervisor.stage import Stage
 
@@ -155,7 +156,7 @@ class Supervisor:
             if stage.has_data and not self._run_child(lambda: stage.start_with_data("bring")):
                 return self._stopped(None)
             stage.read_inputs(self._status or 0)
-        except EnvironmentNotReady as error:
+        except EnvironmentFailure as error:
             return Outcome(error.cause, error.message, error.detail, error.hint)
         if self.attempt.number > 1:
             if not self._run_child(stage.start_resuming):

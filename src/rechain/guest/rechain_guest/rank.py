@@ -149,7 +149,7 @@ def _end_children():
                     os.kill(int(pid), signal.SIGKILL)
                 except OSError:
                     pass  # it changed its user: then its end comes with the container's
-        time.sleep(0.001)
+        time.sleep(0.001)  # what forks on comes here at any moment, and no event tells of it
 
 
 class _Guard:
