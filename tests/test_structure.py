@@ -59,7 +59,7 @@ SUPERVISOR = {
     "rechain.record.paths",
     "rechain.supervisor", "rechain.supervisor.guard", "rechain.supervisor.linux",
     "rechain.supervisor.outcome", "rechain.supervisor.script", "rechain.supervisor.stage",
-    "rechain.supervisor.supervise", "rechain.supervisor.tree",
+    "rechain.supervisor.supervise", "rechain.supervisor.tree", "rechain.supervisor.variables",
 }  # fmt: skip
 # And what it has loaded more for a run on a pool.
 ON_A_POOL = {

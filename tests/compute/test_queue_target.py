@@ -20,7 +20,7 @@ from rechain.compute.target import Observation, StartError, Submission, command_
 from rechain.record import host, jsonl
 from rechain.record.journal import fold, fold_attempt
 from rechain.record.paths import RunPaths
-from rechain.supervisor.stage import PROGRAM
+from rechain.supervisor.variables import PROGRAM
 from rechain.testing import TargetConformance
 
 pytestmark = pytest.mark.fast

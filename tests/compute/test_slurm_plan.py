@@ -12,7 +12,7 @@ from rechain.compute.slurm import SlurmTarget
 from rechain.compute.slurm.settings import Settings, request, size_from_text
 from rechain.exceptions import ComputeTargetException
 from rechain.record.paths import RunPaths
-from rechain.supervisor.stage import PROGRAM
+from rechain.supervisor.variables import PROGRAM
 from rechain.testing import make_run
 
 pytestmark = pytest.mark.fast

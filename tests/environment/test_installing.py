@@ -10,7 +10,7 @@ import pytest
 from rechain import Chainer, Experiment, Workspace
 from rechain.environment import store
 from rechain.record import jsonl
-from rechain.supervisor.stage import PROGRAM
+from rechain.supervisor.variables import PROGRAM
 from rechain.testing import wait_for_end
 from rechain.testing.runs import payload
 from rechain.workspace.submit import prepare

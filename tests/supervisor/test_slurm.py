@@ -15,7 +15,7 @@ from rechain.record.journal import Journal, end_event, fold
 from rechain.record.paths import RunPaths
 from rechain.supervisor.link import DEAF
 from rechain.supervisor.slurm import Slurm
-from rechain.supervisor.stage import PROGRAM
+from rechain.supervisor.variables import PROGRAM
 from rechain.testing import make_run
 
 pytestmark = pytest.mark.fast

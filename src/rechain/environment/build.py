@@ -102,10 +102,12 @@ def build(
             from rechain.environment.conda import pip
 
             pip.move_scripts(made, final, packages_of(made, lock))
-        elif below is not None and _goes_on(lock, below["lock"]):
+        elif below is not None and (other := _otherwise(lock, below["lock"])) == "":
             seal.copy(below["prefix"], made)
             _install(lock, cache, folder, name, say, wheelhouse, below["lock"])
         else:
+            if below is not None:
+                say(f"not on top of the recipe's own environment, which has another {other}")
             arguments = ["venv", "--relocatable", "--no-project", "--python", base, name]
             done = uv.run(arguments, folder)
             if done.code != 0:
@@ -140,15 +142,20 @@ def _install_conda(
     install.install(lock["conda"], prefix, final, wheelhouse=wheelhouse, **how)
 
 
-def _goes_on(lock: dict[str, Any], below: dict[str, Any]) -> bool:
-    """Return whether what a lock shares with another one is the same to the byte."""
-    if lock["interpreter"] != below["interpreter"] or lock["build"] != below["build"]:
-        return False
+def _otherwise(lock: dict[str, Any], below: dict[str, Any]) -> str:
+    """Return what differs in that which a lock shares with another one; empty if nothing does."""
+    python, theirs = lock["interpreter"], below["interpreter"]
+    if python["version"] != theirs["version"] or python["abi"] != theirs["abi"]:
+        return f"Python: {theirs['version']} ({theirs['abi']})"
+    if os.path.realpath(python["path"]) != os.path.realpath(theirs["path"]):
+        return f"Python: {theirs['path']}, not {python['path']}"
+    if lock["build"] != below["build"]:
+        return "way of building packages"
     hashes = {(one["name"], one["version"]): one["hash"] for one in below["packages"]}
-    return all(
-        hashes.get((one["name"], one["version"]), one["hash"]) == one["hash"]
-        for one in lock["packages"]
-    )
+    for one in lock["packages"]:
+        if hashes.get((one["name"], one["version"]), one["hash"]) != one["hash"]:
+            return f"file of {one['name']} {one['version']}"
+    return ""
 
 
 def _install(

@@ -85,7 +85,7 @@ def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
     lock = _known(spec, cache, say) or resolved(spec, cache, say)[0]
     for note in lock["notes"]:
         say(f"note: {note}")
-    prefix = build(lock, cache, say, spec.get("wheelhouse"), _below(spec, cache))
+    prefix = build(lock, cache, say, spec.get("wheelhouse"), _below(spec, cache, say))
     base = os.stat(f"{prefix}/bin/python")  # of the interpreter, where that is a link to it
     document: dict[str, Any] = {
         "schema": 1,
@@ -101,11 +101,14 @@ def _make(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> None:
     say(f"ready in {time.monotonic() - started:.1f} s")
 
 
-def _below(spec: dict[str, Any], cache: str) -> dict[str, Any] | None:
+def _below(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the built environment of the recipe alone, if the spec asks to build on it."""
     if not spec.get("layered") or "conda" in spec:  # whose files hold the path that they are at
         return None
-    return store.find(cache, _again(spec, pip=())["digest"])
+    found = store.find(cache, _again(spec, pip=())["digest"])
+    if found is None:
+        say("the recipe's own environment is not there to build on")
+    return found
 
 
 def _again(spec: dict[str, Any], pip: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import time
 
 from rechain.record import jsonl
 from rechain.supervisor.linux import signal
-from rechain.supervisor.stage import PROGRAM, SOURCE
+from rechain.supervisor.variables import PROGRAM, SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

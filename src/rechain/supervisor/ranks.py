@@ -16,7 +16,7 @@ from rechain.supervisor.linux import signal
 from rechain.supervisor.outcome import Outcome, read_outcome, tail
 from rechain.supervisor.rank import ASK, COMMAND
 from rechain.supervisor.script import Script, redirect
-from rechain.supervisor.stage import PROGRAM
+from rechain.supervisor.variables import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

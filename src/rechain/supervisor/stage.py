@@ -1,4 +1,4 @@
-"""What stands around the script: its environment, its variables, its standard streams."""
+"""What stands around the script: its environment, its data, its standard streams."""
 
 from __future__ import annotations
 
@@ -10,23 +10,15 @@ from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 from rechain.record.paths import AttemptPaths, RunPaths
 from rechain.supervisor.script import give, redirect
+from rechain.supervisor.variables import PROGRAM, SOURCE, of_data, of_run, surround
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from typing import Any
 
     from rechain.record.journal import Journal
 
-__all__ = ["PROGRAM", "SOURCE", "Stage", "surround"]
-
-SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# What every process of ours is: see `__main__.py`.
-PROGRAM = f"{SOURCE}/rechain/supervisor/__main__.py"
-_GUEST = f"{SOURCE}/rechain/guest"
-_HOOKS = f"{_GUEST}/hooks"
-_COMMANDS = f"{_GUEST}/commands"  # what answers in place of conda
-_INSTALLER = f"{_GUEST}/installer"
+__all__ = ["Stage"]
 
 
 class Stage:
@@ -324,7 +316,7 @@ class Stage:
         runner = ["-m", "rechain_guest.notebook"] if script.lower().endswith(".ipynb") else []
         places = {one["text"]: one["value"] for one in self._data}
         arguments = [places.get(argument, argument) for argument in self._arguments]
-        return [self._found["python"], *runner, script, *arguments], self._environment()
+        return [self._found["python"], *runner, script, *arguments], self._variables()
 
     @property
     def places(self) -> list[str]:
@@ -344,99 +336,18 @@ class Stage:
         facts: dict[str, Any] = self._found["mpi"]
         return facts
 
-    def _environment(self) -> dict[str, str]:
+    def _variables(self) -> dict[str, str]:
         assert self._found is not None
-        job = self._job
-        environment = dict(self._script_environment)
-        stall = job["limits"].get("stall_seconds")
-        ranks = job["distribution"]["communicator"] != "None"
+        variables = dict(self._script_environment)
+        stall = self._job["limits"].get("stall_seconds")
+        ranks = self._job["distribution"]["communicator"] != "None"
         packages = f"{self._run.work}/.packages"
-        own = {*job["variables"], *job["secrets"]}
-        surround(environment, self._found, packages, own, hooked=bool(stall or ranks))
+        own = {*self._job["variables"], *self._job["secrets"]}
+        surround(variables, self._found, packages, own, hooked=bool(stall or ranks))
         if stall:
-            environment["RECHAIN_STALL"] = str(stall)
-        environment.setdefault("PYTHONUNBUFFERED", "1")
-        for one in self._data:
-            environment[one["variable"]] = one["value"]
-            if one["name"] == "CHAINER_DATASET_ROOT":
-                environment[one["name"]] = one["value"]
-        datasets = [one for one in self._data if one["kind"] == "dataset"]
-        if datasets:
-            environment["AZUREML_DATASET_ENVIRONMENT_VARS"] = ",".join(
-                f"{one['name']}:{one['mode']}" for one in datasets if "sources" in one
-            )
-            environment["AZUREML_DATASET_FILE_OUTPUTS"] = ";".join(
-                one["name"] for one in datasets if "sources" not in one
-            )
-        # .../<workspace>/experiments/<experiment>/<run id>
-        workspace = os.path.dirname(os.path.dirname(os.path.dirname(self._run.root)))
-        environment.update(
-            RECHAIN_RUN_ID=job["run_id"],
-            RECHAIN_RUN_DIR=self._run.root,
-            RECHAIN_EXPERIMENT=job["experiment"],
-            RECHAIN_WORKSPACE=workspace,
-            RECHAIN_ATTEMPT=f"{job['run_id']}/{self._attempt.number}",
-            AZUREML_RUN_ID=job["run_id"],
-            AZUREML_ARM_SUBSCRIPTION="local",
-            AZUREML_ARM_RESOURCEGROUP="local",
-            AZUREML_ARM_WORKSPACE_NAME=job["workspace"],
-            AZUREML_ARM_PROJECT_NAME=job["experiment"],
-            AZUREML_EXPERIMENT_ID=job["experiment"],
-            AZUREML_OUTPUT_DIRECTORY="./outputs",
-        )
-        return environment
-
-
-def surround(
-    environment: dict[str, str],
-    found: dict[str, Any],
-    packages: str,
-    own: Collection[str] = (),
-    hooked: bool = False,
-) -> None:
-    """Add to a script's variables what goes with its environment.
-
-    Args:
-        environment: all the script's variables.
-        found: the environment, as `store.find` returned it.
-        packages: where packages go that the script installs.
-        own: the variables that the user sets, and conda's activation therefore does not.
-        hooked: whether the script needs the hooks in any case.
-    """
-    for name, value in (found["mpi"] or {"variables": {}})["variables"].items():
-        if name == "LD_LIBRARY_PATH" and environment.get(name):
-            environment[name] = f"{value}:{environment[name]}"
-        environment.setdefault(name, value)
-    # Of another run, whose script submitted this one:
-    installed = environment.pop("RECHAIN_PACKAGES", None) or _GUEST
-    for name in ("RECHAIN_ENVIRONMENT", "RECHAIN_COMPAT"):
-        environment.pop(name, None)
-    given = environment.get("PYTHONPATH", "").split(":")
-    path = [_GUEST]
-    if found["prefix"]:
-        # That must be there before Python starts, or it would take it for missing for good.
-        version = ".".join(found["lock"]["interpreter"]["version"].split(".")[:2])
-        site = f"{packages}/lib/python{version}/site-packages"
-        os.makedirs(site, exist_ok=True)
-        others = environment.get("PATH", os.defpath)
-        bins, activation = found["bin"], found["activation"]
-        if activation:
-            bins = f"{activation['PATH']}:{_COMMANDS}"
-            unset = {name: value for name, value in activation.items() if name not in own}
-            environment.update({**unset, "PATH": others})
-        else:
-            environment["VIRTUAL_ENV"] = found["prefix"]
-        environment["PATH"] = f"{packages}/bin:{bins}:{others}"
-        environment["RECHAIN_ENVIRONMENT"] = found["prefix"]
-        environment["RECHAIN_PACKAGES"] = packages
-        path += [_INSTALLER, site]
-    compat = found["lock"].get("compat")
-    if compat:
-        environment["RECHAIN_COMPAT"] = " ".join(compat)
-    if hooked or compat or found["prefix"]:
-        path.insert(0, _HOOKS)
-    path += [one for one in given if one and not one.startswith((_GUEST, installed))]
-    environment["PYTHONPATH"] = ":".join(path)
+            variables["RECHAIN_STALL"] = str(stall)
+        variables.setdefault("PYTHONUNBUFFERED", "1")
+        return variables | of_data(self._data) | of_run(self._job, self._run, self._attempt)
 
 
 def _which(name: str, path: str, work: str) -> str | None:

@@ -14,7 +14,7 @@ import time
 from rechain.environment import packed
 from rechain.record import jsonl
 from rechain.supervisor import launchers
-from rechain.supervisor.stage import PROGRAM
+from rechain.supervisor.variables import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

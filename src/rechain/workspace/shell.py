@@ -11,7 +11,7 @@ from typing import Any
 
 from rechain.environment import store
 from rechain.job.variables import inherited
-from rechain.supervisor.stage import surround
+from rechain.supervisor.variables import surround
 
 __all__ = ["call", "shell"]
 

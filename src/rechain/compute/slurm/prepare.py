@@ -10,7 +10,7 @@ import tempfile
 from rechain.compute.target import StartError
 from rechain.environment import store
 from rechain.record import jsonl
-from rechain.supervisor.stage import SOURCE
+from rechain.supervisor.variables import SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-from rechain.supervisor.stage import PROGRAM
+from rechain.supervisor.variables import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
