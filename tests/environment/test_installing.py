@@ -101,3 +101,87 @@ def test_what_a_script_installs_is_beside_its_environment(minor, source, environ
     assert wait_for_end(run._paths, 60).last.end["cause"] == "completed"
     second = Path(run._paths.attempt(2).stdout(0)).read_text()
     assert second.count("/.packages/lib/python") == 3
+
+
+CONTAINED = """
+import os, shutil, subprocess, sys
+assert os.environ["PATH"].startswith(os.getcwd() + "/.packages/bin:"), os.environ["PATH"]
+assert subprocess.call([sys.executable, "-m", "pip", "install", "one"]) == 0
+import one
+assert os.system("pip install filelock==99") == 0
+for name in ("one", "two", "filelock"):
+    code = "import {0}; print({0}.__file__, {0}.version)".format(name)
+    where = subprocess.check_output([sys.executable, "-c", code]).decode()
+    assert where.startswith(os.getcwd() + "/.packages/"), where
+import six
+print(sys.prefix, six.__file__)
+"""
+
+
+def in_container(source: Path, script: str, *options: str) -> tuple[dict, str]:
+    (source / "train.py").write_text(script)
+    command = [sys.executable, "-m", "rechain", "run", "--json", *options, f"{source}/train.py"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stdout, ended.stderr
+    return jsonl.loads(ended.stdout), ended.stderr
+
+
+@pytest.fixture
+def travelling(source, tmp_path):
+    """The wheels, within the source folder; the user's own settings name them."""
+    made = (("one", "1.0", ["two"]), ("two", "2.0", ["six"]), ("filelock", "99", ()))
+    (source / "wheels").mkdir()
+    for name, version, requires in made:
+        path = source / "wheels" / f"{name}-{version}-py3-none-any.whl"
+        path.write_bytes(wheel(name, version, requires))
+    settings = tmp_path / "home" / ".config" / "pip" / "pip.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[global]\nfind-links = wheels\n[install]\nno-index = true\n")
+    return source
+
+
+@pytest.mark.parametrize(
+    ("engine", "minor"),
+    [
+        pytest.param("podman", "3.6", marks=pytest.mark.engines),
+        pytest.param("podman", "3.13", marks=pytest.mark.matrix),
+        pytest.param("docker", "3.6", marks=pytest.mark.matrix),
+    ],
+    indirect=["engine"],
+)
+def test_what_a_script_installs_in_a_container_goes_to_its_run(
+    engine, minor, travelling, environments
+):
+    image = engine.base_image()
+    options = ("--image", image, "--pip", "six", "--pip", "filelock", "--python", minor)
+    interpreter(minor)
+    said, errors = in_container(travelling, CONTAINED, *options)
+    assert said["status"] == "Completed", errors
+    assert f"what is installed now goes to {said['folder']}/work/.packages" in errors
+    run = Workspace.local().get_run(said["run_id"])
+    shown = set(run.get_details()["installedByScript"])
+    assert {"one 1.0", "two 2.0", "filelock 99"} <= shown
+    # The image was not changed: the next run has to install it again.
+    said, errors = in_container(travelling, "import one", *options)
+    assert said["exit_code"] == 1, errors
+    assert "No module named 'one'" in errors
+
+
+@pytest.mark.matrix
+def test_what_the_pip_of_an_own_image_installs_ends_with_the_container(
+    engine, travelling, environments
+):
+    image = engine.python_image(sys.executable)
+    install = """
+import os, subprocess, sys
+argv = [sys.executable, "-m", "pip", "install", "two", "--no-deps"]
+subprocess.check_call([*argv, "--no-index", "--find-links", "wheels"])
+import two
+assert os.getcwd() not in two.__file__
+"""
+    options = ("--image", image, "--user-managed")
+    said, errors = in_container(travelling, install, *options)
+    assert said["status"] == "Completed", errors
+    said, errors = in_container(travelling, "import two", *options)
+    assert said["exit_code"] == 1, errors
+    assert "No module named 'two'" in errors

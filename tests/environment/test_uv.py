@@ -65,6 +65,21 @@ def test_pips_indexes_do_not_count_once_uv_has_been_told():
     assert pipconf.for_uv(given) == {"SSL_CERT_FILE": __file__}
 
 
+def test_a_container_is_given_pips_files_and_what_they_name(home, tmp_path):
+    links, cert = tmp_path / "links", tmp_path / "ca.pem"
+    links.mkdir()
+    cert.touch()
+    old, new = (tmp_path / "home" / at for at in (".pip/pip.conf", ".config/pip/pip.conf"))
+    for path in (old, new):
+        path.parent.mkdir(parents=True)
+    old.write_text(f"[global]\ncert = /not/there\nlog = {cert}\nconstraint = {cert}\n")
+    new.write_text(f"[global]\nindex-url = file://{links}/\nfind-links = {links} here\n")
+    given = pipconf.in_container({})
+    assert given[:2] == [str(new), str(old)]
+    assert given[-2:] == [str(cert), str(links)]
+    assert len(given) == len(set(given))
+
+
 # What uv 0.13.9 says; the frames of older versions follow.
 UNSATISFIABLE = """\
 error: No solution found when resolving dependencies

@@ -12,6 +12,7 @@ import sys
 
 from rechain.environment import gpu, packed, store
 from rechain.environment.errors import EnvironmentFailure
+from rechain.environment.pipconf import in_container
 from rechain.record import jsonl
 
 TYPE_CHECKING = False
@@ -57,7 +58,9 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
 
             password = sys.stdin.read() if "registry" in spec["image"] else None
             image = ensure(spec, found, store.cache_root(), engine, _say, password)
-            container = {"engine": engine.to_json(), "image": image}
+            # What is installed in an image that is taken as it is has the image's own settings.
+            settings = in_container(os.environ) if found is not None else []
+            container = {"engine": engine.to_json(), "image": image, "pip": settings}
             notes += _not_as_pinned(spec["image"].get("pinned"), image)
     except EnvironmentFailure as failure:
         said = {"message": failure.message, "hint": failure.hint, "detail": failure.detail}

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-__all__ = ["for_uv"]
+__all__ = ["for_uv", "in_container"]
 
 _OWN = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
+# Settings that may name files of this machine.
+_NAMING = (
+    "cert", "client-cert", "constraint", "extra-index-url", "find-links", "index-url",
+    "requirement",
+)  # fmt: skip
 _OWN_FILES = ("/etc/uv/uv.toml", "~/.config/uv/uv.toml")
 
 
@@ -43,17 +48,46 @@ def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
     return result
 
 
-def _settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return pip's settings in its own order of precedence (pip's "Configuration" page)."""
+def in_container(environ: Mapping[str, str]) -> list[str]:
+    """Return the files and folders of this machine by which pip in a container is told the same.
+
+    Args:
+        environ: the caller's environment.
+
+    Returns:
+        The files of pip's settings, the one that counts most first, and what they name.
+    """
+    files = [path for path in reversed(_files(environ)) if os.path.isfile(path)]
+    settings = _read(reversed(files))
+    words = " ".join(settings.get(name, "") for name in _NAMING).split()
+    named = [os.path.normpath(word.removeprefix("file://")) for word in words]
+    there = [path for path in named if os.path.isabs(path) and os.path.exists(path)]
+    return list(dict.fromkeys(files + there))
+
+
+def _files(environ: Mapping[str, str]) -> list[str]:
+    """Return where pip's settings are, in its own order (pip's "Configuration" page)."""
     home = os.path.expanduser("~")
     user = environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
-    files = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", f"{home}/.pip/pip.conf"]
-    files.append(f"{user}/pip/pip.conf")
+    shared = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf"]
+    return [*shared, f"{home}/.pip/pip.conf", f"{user}/pip/pip.conf"]
+
+
+def _settings(environ: Mapping[str, str]) -> dict[str, str]:
+    files = _files(environ)
     own = environ.get("PIP_CONFIG_FILE")
     if own == os.devnull:
         files = []
     elif own:
         files.append(own)
+    settings = _read(files)
+    for name, value in environ.items():
+        if name.startswith("PIP_") and value:
+            settings[name[4:].lower().replace("_", "-")] = value
+    return settings
+
+
+def _read(files: Iterable[str]) -> dict[str, str]:
     settings: dict[str, str] = {}
     for path in files:
         parser = configparser.RawConfigParser()
@@ -64,7 +98,4 @@ def _settings(environ: Mapping[str, str]) -> dict[str, str]:
         for section in ("global", "install"):
             if parser.has_section(section):
                 settings.update({k.replace("_", "-"): v for k, v in parser.items(section)})
-    for name, value in environ.items():
-        if name.startswith("PIP_") and value:
-            settings[name[4:].lower().replace("_", "-")] = value
     return settings

@@ -157,6 +157,8 @@ class Container(Script):
 
     def _document(self) -> dict[str, Any]:
         argv, variables = (self._launcher or self._stage.command)()
+        for path in self._facts["pip"][:1]:
+            variables.setdefault("PIP_CONFIG_FILE", path)  # HOME is another one
         for name in _OUTSIDE:
             if name not in self._job["variables"] and name not in self._job["secrets"]:
                 variables.pop(name, None)
@@ -183,14 +185,15 @@ class Container(Script):
     def _start(self, cores: Iterable[int], memory: int | None, refusal: int) -> None:
         workspace = os.path.dirname(os.path.dirname(os.path.dirname(self._run.root)))
         outside = [_there(path) for path in (*self._options["mounts"], *self._stage.places)]
-        mounts = [(path, True) for path in dict.fromkeys([workspace, *outside])]
+        mounts = dict.fromkeys((GUEST, *self._facts["pip"]), False)
+        mounts |= dict.fromkeys([workspace, *outside], True)
         argv = command(
             self._facts["engine"],
             self._facts["image"]["id"],
             self._name,
             python=self._stage.command()[0][0],
             line=(self._attempt.container_in, self._attempt.container_out),
-            mounts=[*mounts, (GUEST, False)],
+            mounts=mounts.items(),
             options=self._options,
             cores=cores,
             memory=memory,

@@ -51,6 +51,7 @@ class Stage:
         self._gpus: list[dict[str, str]] | None = None  # None: nobody has looked
         self._data: list[dict[str, Any]] = []
         self._prepared: dict[str, Any] | None = None
+        self._stored = ""  # its folder on this machine
         self.notes: list[str] = []
         self.unpacked = ""
         self.container: dict[str, Any] | None = None
@@ -83,9 +84,15 @@ class Stage:
 
                 wanted = gpu.settled(wanted, self._gpus)
             self._found = store.find(self._cache, wanted["digest"])
+            self._stored = self._found["prefix"] if self._found is not None else ""
             if self.container is not None and self._found is not None:
-                inside = {key: self.container["image"][key] for key in ("python", "mpi")}
-                self._found = {**self._found, **inside, "bin": None}
+                self._found = {**self._found, **self._inside(self.container["image"])}
+
+    def _inside(self, image: dict[str, Any]) -> dict[str, Any]:
+        """Return where things of an environment are in the image that was built of it."""
+        folder = os.path.dirname(image["python"])
+        places = {"bin": folder, "prefix": os.path.dirname(folder)}
+        return {"python": image["python"], "mpi": image["mpi"], **places}
 
     def _in_image(self, python: str) -> dict[str, Any]:
         assert self.container is not None
@@ -243,8 +250,8 @@ class Stage:
             wanted = self._job["environment"]["gpu"]["wanted"]
             lock = {**lock, "gpu": {"wanted": wanted, "found": self._gpus}}
         jsonl.write_atomic(self._run.lock, lock)
-        if self._found["prefix"]:
-            store.use(self._cache, self._found["prefix"], self._run.root)
+        if self._stored:
+            store.use(self._cache, self._stored, self._run.root)
             if (self._job.get("slurm") or {}).get("node_store") and not self.unpacks:
                 notes.append(
                     "the environment is read from the shared file system, not from the nodes' "

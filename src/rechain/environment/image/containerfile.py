@@ -57,7 +57,7 @@ def text(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> str:
     set_here = variables(mpi)
     libraries = set_here["LD_LIBRARY_PATH"]
     lines = [
-        f"# {title} on Python {python}. What is copied is in the folder of this file.",
+        f"# {title} on Python {python} with its pip. What is copied lies beside this file.",
         f"FROM {base}",
         "USER root",
     ]

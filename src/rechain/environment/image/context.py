@@ -29,7 +29,7 @@ _MOMENT = 315619200  # 1980-01-02: a zip file cannot say an earlier year
 # Of an interpreter's library, what no script imports, and what other packages brought.
 _LEFT_OUT = {
     "site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "turtledemo",
-    "ensurepip", "__pycache__",
+    "__pycache__",
 }  # fmt: skip
 # The C library is the image's; these are parts of it.
 _LIBC = re.compile(
@@ -152,6 +152,8 @@ def _python(executable: str, minor: str, target: str) -> None:
         return name in _LEFT_OUT or (folder == library and name.startswith("config-"))
 
     _copy_tree(library, f"{target}/lib/python{minor}", left_out)
+    for wheel in glob.glob(f"{prefix}/share/python-wheels/pip-*.whl"):  # Debian's ensurepip
+        _copy_file(wheel, f"{target}/share/python-wheels/{os.path.basename(wheel)}")
     for shared in glob.glob(f"{prefix}/lib/libpython{minor}*.so*"):
         _copy_file(shared, f"{target}/lib/{os.path.basename(shared)}")
     modules = glob.glob(f"{library}/lib-dynload/*.so")

@@ -214,6 +214,10 @@ def become(job):
     libraries = os.environb.get(_LIBRARIES)
     if libraries and not environment[_LIBRARIES].endswith(libraries):
         environment[_LIBRARIES] += b":" + libraries  # the image's Python may need them
+    packages = environment.get(b"RECHAIN_PACKAGES")
+    path = environment.get(b"PATH", os.defpath.encode())
+    if packages and not path.startswith(packages):
+        environment[b"PATH"] = packages + b"/bin:" + path  # the commands that the script installs
     if not {b"LANG", b"LC_ALL", b"LC_CTYPE"} & set(environment):
         environment[b"LANG"] = b"C.UTF-8"  # as v1's images have it
     home = environment.get(b"HOME")

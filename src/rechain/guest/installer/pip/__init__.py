@@ -48,7 +48,7 @@ def _provide(folder):
 def _bundled():
     import glob
 
-    folders = ["/usr/share/python-wheels"]
+    folders = [os.path.join(sys.base_prefix, "share", "python-wheels")]  # Debian
     try:
         import ensurepip
 
