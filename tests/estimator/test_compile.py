@@ -209,10 +209,17 @@ def test_ranks_in_a_container_have_an_mpi_that_an_image_can_have(code: Path) -> 
         assert job.notes == []
 
 
-def test_ranks_in_an_image_with_its_own_python_are_not_built_yet(code: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "mpiexec"),
+    [(None, None), ("system", None), ("/opt/mpi/bin/mpirun", "/opt/mpi/bin/mpirun")],
+)
+def test_ranks_in_an_image_with_its_own_python_have_its_own_mpi(code, asked, mpiexec) -> None:
     given = {"custom_docker_image": "mine:1", "user_managed": True}
-    with pytest.raises(NotBuiltError, match="under MPI is not built yet"):
-        compiled(code, distributed_training=Mpi(2), **given)
+    job = compiled(code, distributed_training=Mpi(2), **given, mpi=asked)
+    assert job.environment["image"]["built"] is False
+    assert job.environment["mpi"] == {"wanted": asked or "auto", "mpiexec": mpiexec}
+    with pytest.raises(UserErrorException, match="would have to install"):
+        compiled(code, distributed_training=Mpi(2), **given, mpi="mpich")
 
 
 @pytest.mark.parametrize("option", ["--name=x", "-d", "--pid=host"])

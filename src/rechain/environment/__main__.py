@@ -58,6 +58,10 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
 
             password = sys.stdin.read() if "registry" in spec["image"] else None
             image = ensure(spec, found, store.cache_root(), engine, _say, password)
+            if found is None and "mpi" in spec:
+                from rechain.environment.image.own import for_ranks
+
+                image = for_ranks(engine, image, spec, store.cache_root())
             # What is installed in an image that is taken as it is has the image's own settings.
             settings = in_container(os.environ) if found is not None else []
             container = {"engine": engine.to_json(), "image": image, "pip": settings}

@@ -20,7 +20,7 @@ from rechain.environment.build import alone, workbench, write_lines
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 
-__all__ = ["LIBRARIES", "NAMES", "ask", "install", "provide", "says"]
+__all__ = ["LIBRARIES", "NAMES", "ask", "install", "introduced", "provide", "says"]
 
 NAMES = {"openmpi": "Open MPI", "mpich": "MPICH", "impi": "Intel MPI"}
 
@@ -136,14 +136,21 @@ def ask(cache: str, mpiexec: str) -> dict[str, Any]:
 
 def _introduction(mpiexec: str) -> tuple[str, str]:
     said = _run(mpiexec, "--version")
-    for family, pattern in _SAYS.items():
-        if found := re.search(pattern, said.stdout):
-            return family, found[1]
+    if found := introduced(said.stdout):
+        return found
     raise EnvironmentFailure(
         f"{mpiexec} is no mpiexec of {', '.join(NAMES.values())}",
         "Name another one with --mpi, or have one installed: --mpi mpich.",
         f"{mpiexec} --version ended with {said.returncode} and said:\n{said.stdout.strip()}",
     )
+
+
+def introduced(said: str) -> tuple[str, str] | None:
+    """Return the family and the version of an mpiexec by what its `--version` says, if known."""
+    for family, pattern in _SAYS.items():
+        if found := re.search(pattern, said):
+            return family, found[1]
+    return None
 
 
 def _variables(family: str, mpiexec: str, cache: str) -> dict[str, str]:

@@ -34,6 +34,7 @@ _NO_IMAGE = (
     "this machine, without a container"
 )
 _SHM_SIZE = "2g"  # v1's
+_OF_IMAGE = ("auto", "system")  # which MPI: the one that is there
 # What would untie a container from its run.
 _OURS = (
     "--name", "--rm", "-d", "--detach", "--entrypoint", "--init", "--pid", "-u", "--user", "-i",
@@ -145,7 +146,7 @@ def compile(
         environment, notes = _locked(estimator, lock, python, as_of, mpi, with_gpu, environ)
     else:
         contained = _asks_image(estimator) and slurm is None and not given["conda_packages"]
-        wanted = _mpi(estimator, mpi, environ, contained and not given["user_managed"])
+        wanted = _mpi(estimator, mpi, environ, contained)
         environment, notes = _environment(
             estimator, python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of,
             channels=own.channels, environ=environ,
@@ -221,7 +222,7 @@ def _environment(
         if python is not None and os.sep in python:
             python = os.path.abspath(os.path.expanduser(python))  # the job has another folder
         own: dict[str, Any] = {"kind": "user-managed", "python": python or "python"}
-        if mpi is not None and mpi["mpiexec"] is None and mpi["wanted"] != "auto":
+        if mpi is not None and mpi["mpiexec"] is None and mpi["wanted"] not in _OF_IMAGE:
             raise UserErrorException(
                 f"mpi is {mpi['wanted']!r}, which Rechain would have to install; with "
                 "user_managed=True it installs nothing: name an mpiexec that is there"
@@ -250,9 +251,14 @@ def _environment(
 
 
 def _asks_image(estimator: MMLBaseEstimator) -> bool:
+    named = _named_image(estimator) is not None
+    # What the user manages is this machine's own, unless an image is named.
+    return named or (estimator._asks_container and not estimator._given["user_managed"])
+
+
+def _named_image(estimator: MMLBaseEstimator) -> str | None:
     given = estimator._given
-    asked = given["custom_docker_image"] or given["custom_docker_base_image"]
-    return bool(asked or estimator._asks_container)
+    return given["custom_docker_image"] or given["custom_docker_base_image"] or None
 
 
 def _image(
@@ -264,14 +270,12 @@ def _image(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the image to run in, if it is to be a container, and what to say of it."""
     given = estimator._given
-    asked = given["custom_docker_image"] or given["custom_docker_base_image"]
+    asked = _named_image(estimator)
     if not _asks_image(estimator):
-        return None, []
+        return None, [_NO_IMAGE] if estimator._asks_container else []
     strict = environment.get("strict", False)
-    ranks = estimator._distribution["communicator"] != "None"
     unbuilt = {
         "on a Slurm cluster": slurm is not None,
-        "of your own in several processes under MPI": given["user_managed"] and ranks,
         "with packages of conda": bool(environment.get("conda")),
     }
     for what in (what for what, is_asked in unbuilt.items() if is_asked):
@@ -281,8 +285,6 @@ def _image(
                 "the Python and the packages itself"
             )
         return None, [f"use_docker=True: a container {what} is not built yet, and none is used"]
-    if given["user_managed"] and not asked:
-        return None, [_NO_IMAGE]
     if environment["kind"] == "conda":
         raise NotBuiltError(
             "packages of conda in a container are not built yet: use_docker=False has them on "
@@ -392,6 +394,9 @@ def _mpi(
     from rechain.environment.spec import mpi_setting
 
     wanted = wanted or environ.get("RECHAIN_MPI") or "auto"
+    if contained and estimator._given["user_managed"]:
+        packaged = wanted in (*_OF_IMAGE, *recipes.mpis()["package"])
+        return {"wanted": wanted, "mpiexec": None if packaged else wanted}  # found in the image
     if wanted == "auto" and contained:
         wanted = recipes.mpis()["default"]  # the one of this machine is not in an image
     return mpi_setting(wanted, environ)

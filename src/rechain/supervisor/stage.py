@@ -96,9 +96,14 @@ class Stage:
 
     def _in_image(self, python: str) -> dict[str, Any]:
         assert self.container is not None
+        image = self.container["image"]
         facts = {"path": python, "realpath": None, "version": None, "from": "image"}
+        if asked := image.get("interpreter"):  # where there are ranks
+            facts |= asked
+            python = asked["path"]
         lock = {"schema": 1, "kind": "user-managed", "interpreter": facts}
-        mpi = self.container["image"]["mpi"]
+        if mpi := image["mpi"]:
+            lock["mpi"] = mpi
         return {"python": python, "bin": None, "prefix": None, "lock": lock, "mpi": mpi}
 
     def _look_for_gpus(self, wanted: str) -> None:

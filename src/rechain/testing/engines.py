@@ -151,6 +151,29 @@ class ThrowAwayEngine:
             self.run("import", _base_archive(), name)
         return name
 
+    def debian_image(self, *packages: str) -> str:
+        """Return a Debian image with more of Debian's packages, from its package index.
+
+        Args:
+            *packages: their names.
+
+        Raises:
+            EngineError: it cannot be made.
+        """
+        digest = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+        name = f"localhost/rechain-test:{_RELEASE}-{digest}"
+        if self.run("images", "--quiet", name).strip():
+            return name
+        with tempfile.TemporaryDirectory(dir=self.root) as folder:
+            with open(f"{folder}/Containerfile", "w", encoding="utf-8") as file:
+                file.write(
+                    f"FROM {self.base_image()}\nRUN apt-get update && apt-get install -y "
+                    f"--no-install-recommends {' '.join(packages)}\n"
+                )
+            recipe = f"{folder}/Containerfile"
+            self.run("build", "--network=host", "--tag", name, "--file", recipe, folder)
+        return name
+
     def python_image(self, python: str) -> str:
         """Return an image with a Python of this machine in it, at the path that it has here.
 
