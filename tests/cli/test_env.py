@@ -190,3 +190,12 @@ def test_an_open_shell_keeps_its_environment(own, rechain, tmp_path) -> None:
     gone = good(rechain("env", "gc", "--older-than", "0"))
     assert "freed " in gone
     assert not os.path.exists(prefix)
+
+
+def test_why_an_environment_cannot_be_made_is_said_once(rechain, train, environments) -> None:
+    given = ("--framework-version", "7.0.0", "--pip", "no-such-package-of-anyone")
+    done = rechain("run", *given, "code/train.py")
+    assert done.returncode == 125
+    assert done.stderr.count("No solution found") == 1
+    assert done.stderr.count("Check the name") == 1
+    assert "after 0.00 s" not in done.stderr  # it had taken its time to find that out

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Attendant"]
 
+_SEEN = 64 * 1024  # bytes: what stands on the screen above a conclusion, generously
+
 
 class Attendant:
     """Waits for a run in the foreground.
@@ -37,6 +39,7 @@ class Attendant:
         self._notes: set[str] = set()  # that were said
         self._waits: list[str] = []  # what was said last of that
         self._ends: dict[int, bytes] = {}  # the last byte written to each descriptor
+        self._prepared = b""  # the last of what was printed of preparing
 
     def __enter__(self) -> Attendant:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -75,6 +78,8 @@ class Attendant:
             if stream == "note":
                 self._say_note(chunk.decode())
                 continue
+            if stream == "prepare":
+                self._prepared = (self._prepared + chunk)[-_SEEN:]
             descriptor = descriptors[stream]
             if write(descriptor, chunk):
                 self._ends[descriptor] = chunk[-1:]
@@ -128,6 +133,7 @@ class Attendant:
         if cause.code == "canceled" and self._signal:
             code = 128 + self._signal
         seconds = end["t"] - (state.last.started or end["t"])
+        begun = state.last.started or (state.last.attempt or end)["t"]
         queued = queued_seconds(self.run, state)
         if self._as_json:
             import json
@@ -151,16 +157,18 @@ class Attendant:
             self._end_line()
             color = {"Completed": "green", "Canceled": "yellow"}.get(state.status, "red")
             waited = "" if queued is None else f", and {duration(queued)} in the queue"
-            took = f"after {duration(seconds)}{waited}"
+            took = f"after {duration(end['t'] - begun)}{waited}"
             self.say(f"{colored(describe(end), color, err=True)} {took}")
             if end.get("rank"):  # what rank 0 said stands above already
                 for line in end.get("tail") or ():
                     self.say(f"  [{end['rank']}] {printable(line)}")
             # What the script itself said of its end stands right above.
             detail = "" if cause.code == "user_error" else end.get("detail", "")
+            seen = {line.strip() for line in self._prepared.decode(errors="replace").splitlines()}
             for text in (detail, hint(end)):
                 for line in text.splitlines() if cause.code != "completed" else ():
-                    self.say(f"  {printable(line)}")
+                    if line.strip() not in seen:
+                        self.say(f"  {printable(line)}")
             folder = printable(os.path.relpath(self.run.folder))
             self.say(colored(f"  {folder}", "dim", err=True))
         return code
