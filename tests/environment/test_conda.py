@@ -283,6 +283,28 @@ def test_a_python_that_the_machine_lacks_comes_from_the_channel_of_condas_settin
     assert store.find(own, spec["digest"]) == made
 
 
+def test_unpacked_packages_that_no_environment_has_are_collected(channel, own):
+    plain = prepare(spec_of(channel, PLAIN, "numpy=1.14"), own)
+    more = prepare(spec_of(channel, PLAIN, "tool=1"), own)
+
+    def unpacked():
+        return {path.name for path in Path(own, "conda", "pkgs").iterdir()}
+
+    def named(lock):
+        return {one["sha256"] for one in lock["conda"]["packages"]}
+
+    assert unpacked() == named(plain["lock"]) | named(more["lock"])
+    (gone,) = [one for one in stored.all_stored(own) if one.prefix == more["prefix"]]
+    would = stored.collect_unpacked(own, 0, [gone], dry=True)
+    assert stored.collect_unpacked(own, 0, []) == 0
+    stored.remove(own, gone)
+    assert stored.collect_unpacked(own, 86400, []) == 0  # a build may be about to link them
+    assert stored.collect_unpacked(own, 0, []) == would > 0
+    assert unpacked() == named(plain["lock"])
+    assert stored.verify(stored.all_stored(own)[0]) == []
+    assert prepare(spec_of(channel, PLAIN, "tool=1"), own)["prefix"] == more["prefix"]
+
+
 def test_as_of_holds_for_packages_of_conda(channel, own, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(channel, copy)

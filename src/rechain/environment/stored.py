@@ -19,6 +19,7 @@ __all__ = [
     "Stored",
     "all_stored",
     "collect",
+    "collect_unpacked",
     "find",
     "frees",
     "locks_of",
@@ -233,6 +234,42 @@ def collect(
             remove(cache, one)
             removed.append(one)
     return removed
+
+
+def collect_unpacked(
+    cache: str, seconds: float, gone: Collection[Stored], dry: bool = False
+) -> int:
+    """Remove the unpacked packages of conda that no stored environment has.
+
+    Args:
+        cache: what `store.cache_root` returned.
+        seconds: one that was unpacked or used since stays: a build may be about to link it.
+        gone: environments that count as removed.
+        dry: whether nothing is removed.
+
+    Returns:
+        The bytes that this frees.
+    """
+    if _is_preparing(cache):
+        return 0
+    removed, old = {one.name for one in gone}, time.time() - seconds
+    stay = [one.lock for one in all_stored(cache) if one.name not in removed]
+    has = [package for lock in stay for package in lock.get("conda", {}).get("packages", ())]
+    kept = {package["sha256"] for package in has}
+    total = 0
+    for folder in glob.glob(f"{glob.escape(cache)}/conda/pkgs/*"):
+        if os.path.basename(folder) in kept or os.stat(folder).st_mtime > old:
+            continue
+        # What an environment that stays shares with it would have kept it.
+        total += sum(
+            os.lstat(f"{inside}/{name}").st_blocks * 512
+            for inside, _, names in os.walk(folder)
+            for name in names
+        )
+        if not dry:
+            with workbench(cache) as bench:
+                os.rename(folder, f"{bench}/{os.path.basename(folder)}")
+    return total
 
 
 def locks_of(roots: Iterator[str]) -> list[dict[str, Any]]:

@@ -30,15 +30,18 @@ def command(days: float, dry: bool) -> None:
     cache, others = store.cache_root(), stored.locks_of(roots)
     bytes_of = {one.name: stored.frees(one) for one in stored.all_stored(cache)}
     found = stored.collect(cache, days * 86400, others, dry)
+    unpacked = stored.collect_unpacked(cache, days * 86400, found, dry)
     word = "would remove" if dry else "removed"
     for one in found:
         size = f"{bytes_of[one.name] / 1e6:.1f} MB"
         click.echo(f"{word} {one.name[:12]}  {size:>10}  {locks.shown(one.lock)}")
-    if not found:
+    if unpacked:
+        click.echo(f"{word} packages of conda  {unpacked / 1e6:.1f} MB")
+    if not found and not unpacked:
         young = len(stored.collect(cache, 0, others, dry=True))
         age = "a day" if days == 1 else f"{days:g} days"
         more = f": {young} unused, younger than {age}" if young else ""
         click.echo(f"nothing to remove{more}", err=True)
         return
-    total = sum(bytes_of[one.name] for one in found) / 1e6
+    total = (unpacked + sum(bytes_of[one.name] for one in found)) / 1e6
     click.echo(f"{'would free' if dry else 'freed'} {total:.1f} MB; uv's cache keeps its wheels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -91,7 +92,10 @@ async def _installed(
     async def ready(package: Mapping[str, Any]) -> None:
         folder = f"{unpacked}/{package['sha256']}"
         async with several:
-            if not os.path.exists(folder):
+            if os.path.exists(folder):
+                with contextlib.suppress(OSError):  # another user's
+                    os.utime(folder)  # it is in use: nobody collects it now
+            else:
                 await _unpack(package, folder, bench, client, wheelhouse)
         os.symlink(folder, f"{bench}/pkgs/{_stem(package)}")
 
