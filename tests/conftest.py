@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +23,12 @@ from rechain.testing.slurm import COMMANDS, SlurmCluster
 
 SDK = ("azureml-core==1.61.0.post4", "azureml-train-core==1.62.0", "setuptools<81")
 CI = os.environ.get("CI") == "true"
+
+# Azurite's well-known account, published in its documentation.
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 
 # A shell ignores SIGINT in what it starts in the background, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -229,3 +237,39 @@ def small_disk(tmp_path: Path) -> Path:
         missing(f"right to mount a small file system ({made.stderr.strip()})")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Azurite, Microsoft's server of the blob protocol."""
+    npm = shutil.which("npm")
+    if npm is None:
+        missing("npm, which brings Azurite")
+    folder = tmp_path_factory.mktemp("azurite")
+    made = subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", "--silent", "azurite@3"], cwd=folder,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        missing(f"package registry with Azurite ({made.stderr.strip()[-300:]})")
+    server = subprocess.Popen(
+        [folder / "node_modules/.bin/azurite-blob", "--blobHost", "127.0.0.1", "--blobPort", "0",
+         "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"],
+        stdout=subprocess.PIPE, text=True, cwd=folder,
+    )  # fmt: skip
+    try:
+        found = None
+        for line in server.stdout:
+            if found := re.search(r"listens on http://(127\.0\.0\.1:\d+)", line):
+                break
+        assert found, "Azurite ended"
+        threading.Thread(target=server.stdout.read, daemon=True).start()
+        yield found[1]
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")

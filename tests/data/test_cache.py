@@ -176,6 +176,49 @@ def test_a_transfer_goes_on_where_it_stopped(store, served, tmp_path, runs, monk
     assert served.gets[name] - before == 4
 
 
+KILLED = """
+import os, sys
+from rechain.data import Datastore, transfer
+from rechain.workspace import Workspace
+transfer._SEGMENT = 10_000
+store = Datastore(Workspace.local(), "web")
+store.storage.workers = 1
+read, count = store.storage.read, 0
+def die(entry, start=None, end=None):
+    global count
+    count += 1
+    if count > 5:
+        os.kill(os.getpid(), 9)
+    return read(entry, start, end)
+store.storage.read = die
+store.download(sys.argv[1], show_progress=False)
+"""
+
+
+def test_a_download_that_was_killed_goes_on_where_it_stopped(
+    store, served, home, monkeypatch
+) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(home / "out")], check=False)
+    assert done.returncode == -9
+    before, name = dict(served.gets), "set/sub/b b.bin"
+    monkeypatch.setattr(transfer, "_SEGMENT", 10_000)
+    monkeypatch.setattr(transfer, "_PAUSE", 0.0)
+    served.cuts = 2
+    assert store.download(home / "out", show_progress=False) == 2
+    assert contents(home / "out") == contents(served.folder)
+    assert os.listdir(home / "out") == ["set"]
+    # Five parts had come, of the small file and the ten of the large one; two were cut.
+    assert sum(served.gets[one] - before.get(one, 0) for one in ("set/a.txt", name)) == 6 + 2
+
+
+def test_what_came_of_another_state_of_a_file_is_not_used(store, served, home) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(home / "out")], check=False)
+    assert done.returncode == -9
+    Path(served.folder, "set/sub/b b.bin").write_bytes(os.urandom(100_000))
+    assert store.download(home / "out", show_progress=False) == 2
+    assert contents(home / "out") == contents(served.folder)
+
+
 PROGRAM = """
 import sys
 from concurrent.futures import ThreadPoolExecutor

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from rechain import Chainer, Experiment, Workspace
-from rechain.data import Dataset, Datastore, OutputFileDatasetConfig
+from rechain.data import Dataset, Datastore, OutputFileDatasetConfig, parts
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
 from rechain.testing.web import WebServer
-from tests.conftest import missing
-
-# Azurite's well-known account, published in its documentation.
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+from tests.conftest import AZURITE_ACCOUNT as ACCOUNT
+from tests.conftest import AZURITE_KEY as KEY
 
 SCRIPT = """
 import os, sys
@@ -88,46 +82,57 @@ def check(home: Path, mnist: Path, store: Datastore, secrets: list[str]) -> None
             assert not [one for one in secrets if one.encode() in content], path
 
 
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Azurite, Microsoft's server of the blob protocol."""
-    npm = shutil.which("npm")
-    if npm is None:
-        missing("npm, which brings Azurite")
-    folder = tmp_path_factory.mktemp("azurite")
-    made = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "--silent", "azurite@3"], cwd=folder,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if made.returncode:
-        missing(f"package registry with Azurite ({made.stderr.strip()[-300:]})")
-    server = subprocess.Popen(
-        [folder / "node_modules/.bin/azurite-blob", "--blobHost", "127.0.0.1", "--blobPort", "0",
-         "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"],
-        stdout=subprocess.PIPE, text=True, cwd=folder,
-    )  # fmt: skip
-    try:
-        found = None
-        for line in server.stdout:
-            if found := re.search(r"listens on http://(127\.0\.0\.1:\d+)", line):
-                break
-        assert found, "Azurite ended"
-        threading.Thread(target=server.stdout.read, daemon=True).start()
-        yield found[1]
-    finally:
-        server.terminate()
-        server.wait()
+KILLED = """
+import os, sys
+from rechain.data import Datastore, parts
+from rechain.workspace import Workspace
+parts.PART, parts._AT_A_TIME = 5 << 20, 1
+read, count = parts._read, 0
+def die(*arguments):
+    global count
+    count += 1
+    if count > 3:
+        os.kill(os.getpid(), 9)
+    return read(*arguments)
+parts._read = die
+Datastore(Workspace.local(), sys.argv[1]).upload(sys.argv[2], "cut", show_progress=False)
+"""
 
 
-@pytest.fixture
-def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+def cut(home: Path, store: Datastore, monkeypatch, client: type, sends: str, sent) -> None:
+    """Kill a process that sends eight parts after three, and send the file once more.
+
+    Args:
+        client: whose method sends a part.
+        sends: the method.
+        sent: returns how many parts one call of it sends, of its arguments.
+    """
+    (home / "large").mkdir()
+    (home / "large" / "file").write_bytes(content := os.urandom(40 << 20))
+    command = [sys.executable, "-c", KILLED, store.name, str(home / "large")]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert "cut/file" not in [name for _, name in store.files("")]
+    count, method = 0, getattr(client, sends)
+
+    def counted(self, *args, **kwargs):
+        nonlocal count
+        count += sent(*args, **kwargs)
+        return method(self, *args, **kwargs)
+
+    monkeypatch.setattr(client, sends, counted)
+    monkeypatch.setattr(parts, "PART", 5 << 20)
+    store.upload(home / "large", "cut", show_progress=False)
+    assert count == 5
+    store.download(home / "back", "cut", show_progress=False)
+    assert (home / "back/cut/file").read_bytes() == content
+    assert [name for _, name in store.files("cut")] == ["cut/file"]
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", ["account_key", "sas_token"])
-def test_azure_blobs(home, mnist, azurite, no_keyring, way) -> None:
+def test_azure_blobs(home, mnist, azurite, no_keyring, monkeypatch, way) -> None:
     from azure.storage.blob import generate_container_sas
+    from azure.storage.blob.aio import BlobClient
 
     container = way.replace("_", "-")
     sas = generate_container_sas(
@@ -147,6 +152,8 @@ def test_azure_blobs(home, mnist, azurite, no_keyring, way) -> None:
             workspace, f"by_{way}", **at, **{way: secret}
         )
     check(home, mnist, store, [KEY, sas])
+    monkeypatch.setenv(f"RECHAIN_DATASTORE_BY_{way.upper()}_{way.upper()}", secret)
+    cut(home, store, monkeypatch, BlobClient, "stage_block", lambda *_, **__: 1)
     with pytest.raises(UserErrorException, match="cannot be reached") as caught:
         Datastore.register_azure_blob_container(workspace, "x", **at, account_key="d3Jvbmc=")
     assert "d3Jvbmc=" not in str(caught.value)
@@ -171,10 +178,15 @@ def test_azure_blobs_that_all_may_read(home, mnist, azurite, no_keyring) -> None
         store.upload(mnist, "data", overwrite=True)
 
 
+def is_part(method: str, *_: object, **__: object) -> bool:
+    return method == "upload_part"
+
+
 @pytest.mark.engines
 def test_s3_of_a_fake_server_speaks_its_protocol(home, mnist, no_keyring, monkeypatch) -> None:
     """moto's server is a mock of S3; the client, s3fs, is the real one."""
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -187,6 +199,7 @@ def test_s3_of_a_fake_server_speaks_its_protocol(home, mnist, no_keyring, monkey
             options={"endpoint_url": f"http://{host}:{port}"}, create_if_not_exists=True,
         )  # fmt: skip
         check(home, mnist, store, ["hunter2hunter2"])
+        cut(home, store, monkeypatch, S3FileSystem, "_call_s3", is_part)
         out = OutputFileDatasetConfig("o", (store, "o"))
         assert out.as_input("i").dataset is out
         (home / "code" / "train.py").write_text("print('from', __file__)")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rechain.data import DataPath, Datastore, OutputFileDatasetConfig
+from rechain.data import DataPath
 from rechain.environment.resolve import identity
 from rechain.estimator import Chainer, Estimator, ScriptRunConfig, compile
 from rechain.exceptions import NotBuiltError, TrainingException, UserErrorException
@@ -273,12 +273,8 @@ def test_a_run_resumes_from_a_path(code, home) -> None:
 
 
 def test_what_cannot_run_yet_says_so(code, home) -> None:
-    store: Datastore = Workspace.local().get_default_datastore()
     built_from = Environment.from_dockerfile("e", "FROM x")
     for words, parameters in {
-        "register_on_complete": {
-            "arguments": [OutputFileDatasetConfig("o", (store, "o")).register_on_complete("x")]
-        },
         "communicator is 'nccl'": {"distributed_job_config": PyTorchConfiguration()},
         "built from a Dockerfile": {
             "environment": built_from,

@@ -18,7 +18,7 @@ from rechain.data import (
     OutputFileDatasetConfig,
 )
 from rechain.estimator import Chainer, compile
-from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.exceptions import UserErrorException
 from rechain.job.job import Job
 from rechain.workspace import Experiment, Workspace
 
@@ -151,9 +151,8 @@ def test_what_is_no_argument_is_refused(code, store) -> None:
     ):
         with pytest.raises(UserErrorException, match=words):
             compiled(chainer(code, script_params={"--a": data}))
-    registered = OutputFileDatasetConfig("o", (store, "o")).register_on_complete("x")
-    with pytest.raises(NotBuiltError, match="after the run"):
-        compiled(chainer(code, script_params={"--a": registered}))
+    with pytest.raises(UserErrorException, match="the dataset's name is 'a/b'"):
+        OutputFileDatasetConfig("o", (store, "o")).register_on_complete("a/b")
 
 
 SCRIPT = """

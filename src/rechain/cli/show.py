@@ -131,7 +131,7 @@ def _data(run: Run, key: str) -> list[str]:
 def _one_of_data(one: dict[str, Any]) -> str:
     if "store" in one:
         place = f"{one['store']['name']}/{one['path']}"
-        return f"{place}, {'copied after the script' if one.get('sent') else one['mode']}"
+        return f"{place}, {'copied as it comes' if one.get('sent') else one['mode']}"
     names = [
         f"{source.get('datastore') or source['store']['name']}/{source['path']}"
         for source in one["sources"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["give_up"]
 
 
-def give_up(run: RunPaths, cause: str, message: str, *, here: bool, **fields: Any) -> None:
+def give_up(run: RunPaths, cause: str, message: str, *, here: bool, **fields: Any) -> bool:
     """Record the end of a run's newest attempt.
 
     Args:
@@ -27,6 +27,9 @@ def give_up(run: RunPaths, cause: str, message: str, *, here: bool, **fields: An
         message: one line for people.
         here: whether it ran on this host: then what is left of its processes is ended.
         **fields: further fields of the end, such as `hint`.
+
+    Returns:
+        False if another reader was first.
 
     Raises:
         OSError: the run folder cannot be written.
@@ -37,7 +40,7 @@ def give_up(run: RunPaths, cause: str, message: str, *, here: bool, **fields: An
         mark = f"{run.run_id}/{attempt.number}"
         fields["leftover"] = kill_marked(mark, started.get("cgroup"))
         end(attempt)
-    jsonl.write_new(attempt.reader_end, end_event(cause, message, **fields))
+    return jsonl.write_new(attempt.reader_end, end_event(cause, message, **fields))
 
 
 def _claim_first(run: RunPaths) -> AttemptPaths:

@@ -1,4 +1,8 @@
-"""Bring or take the data of a run, in a process of its own: `... bring|take RUN RESULT_JSON`.
+"""Bring or send the data of a run, in a process of its own: `... WHAT RUN RESULT_JSON`.
+
+`bring` brings its inputs, `mirror` sends outputs as they come and never ends by itself, `take`
+sends those of a run that was stopped or failed, `finish` those of a completed one, and registers
+them. `rest` is `take` in a process that nobody waits for.
 
 The supervisor, and the submitter to Slurm, start this by import. Lines for people go to stdout;
 the outcome goes to RESULT_JSON: `{"schema": 1, "ok": true}`, or `"ok": false` with `message`,
@@ -7,9 +11,10 @@ the outcome goes to RESULT_JSON: `{"schema": 1, "ok": true}`, or `"ok": false` w
 
 from __future__ import annotations
 
+import os
 import sys
 
-from rechain.data import staging
+from rechain.data import sending, staging
 from rechain.environment import store
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
@@ -19,23 +24,31 @@ __all__ = ["main"]
 
 
 def main(what: str, root: str, result: str) -> int:
-    """Bring or take the data of a run.
+    """Bring or send the data of a run.
 
     Args:
-        what: `bring` or `take`.
+        what: `bring`, `mirror`, `take`, `finish` or `rest`.
         root: the run's folder.
         result: path of the outcome to write.
 
     Returns:
         The exit code: 0 if all is done, else 1.
     """
+    if what == "rest":
+        if os.fork():
+            return 0
+        os.setsid()
     found: dict[str, object] = {}
     said = {"message": "", "hint": "", "detail": ""}
     try:
         if what == "bring":
             staging.bring(RunPaths(root), store.cache_root(), _say)
+        elif what == "mirror":
+            sending.mirror(RunPaths(root), _say)
         else:
-            found["outputs"] = staging.take(RunPaths(root), _say)
+            found["outputs"] = sending.take(RunPaths(root), _say)
+            if what == "finish":
+                found["datasets"] = sending.register(RunPaths(root), _say)
     except UserErrorException as error:
         said["message"] = str(error.message).rstrip(".")
     except OSError as error:

@@ -10,6 +10,7 @@ from rechain.data.data_reference import check_datastore
 from rechain.data.dataset import DatasetConsumptionConfig
 from rechain.exceptions import UserErrorException
 from rechain.planned import unbuilt
+from rechain.runconfig.registered import check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,17 @@ class OutputFileDatasetConfig:
     def register_on_complete(
         self, name: str, description: str | None = None, tags: dict[str, str] | None = None
     ) -> OutputFileDatasetConfig:
-        """Return this output, to be registered as a dataset when the run has completed."""
+        """Return this output, to be registered as a dataset when the run has completed.
+
+        Args:
+            name: the dataset's name; each run that completes makes its next version.
+            description: what to say of it.
+            tags: its tags.
+
+        Raises:
+            UserErrorException: the name cannot be one.
+        """
+        check_name("dataset", "name", name)
         changed = copy.copy(self)
         changed._registration = (name, description, None if tags is None else dict(tags))
         return changed

@@ -1,4 +1,4 @@
-"""The inputs of a run, brought to their places; its outputs, taken to where they go."""
+"""The inputs of a run, brought to their places; places made for its outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     # A file's path, size, version, SHA-256 or None
     Row = list[Any]
 
-__all__ = ["bring", "take"]
+__all__ = ["bring"]
 
 _CHEAP = 256 << 20  # bytes whose digest costs less than a second
 _LISTED = 1000  # so many files are in the record one by one
@@ -185,7 +185,8 @@ class _Bringing:
             **{key: wanted[key] for key in ("name", "kind", "mode", "variable", "text")},
             "store": wanted["store"], "path": path, "sent": sent,
             "overwrite": wanted["overwrite"] or wanted["mode"] == "mount",
-            "globs": wanted["globs"], "place": place, "value": place,
+            "globs": wanted["globs"], "registration": wanted.get("registration"),
+            "place": place, "value": place,
         }  # fmt: skip
 
 
@@ -240,40 +241,3 @@ def _described(wanted: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(jsonl.dumps(value).encode()).hexdigest()
-
-
-def take(run: RunPaths, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Copy the outputs of a run to their datastores.
-
-    Returns:
-        For each its `name`, the datastore, the path in it and how many files were copied.
-
-    Raises:
-        UserErrorException: one cannot be copied.
-    """
-    from fnmatch import fnmatch
-
-    said = []
-    for output in jsonl.read(run.inputs)["outputs"]:
-        if not output["sent"]:
-            continue
-        store, place = Datastore._at(output["store"]), output["place"]
-        files = [place] if os.path.isfile(place) else list(below(place))
-        root = os.path.dirname(place) if os.path.isfile(place) else place
-        globs = output["globs"] or ["*"]
-        chosen = [
-            file for file in files
-            if any(fnmatch(os.path.relpath(file, root), glob) for glob in globs)
-        ]  # fmt: skip
-        for file in chosen:
-            if not os.path.realpath(file).startswith(os.path.realpath(run.root) + os.sep) and (
-                os.path.islink(file)
-            ):
-                raise UserErrorException(f"{file} leads out of the run's folder; it is not sent.")
-        say(f"sending {output['name']}: {len(chosen)} files to {store.name}/{output['path']}")
-        store.upload_files(chosen, root, output["path"], output["overwrite"], False)
-        said.append(
-            {"name": output["name"], "datastore": store.name, "path": output["path"],
-             "count": len(chosen)}
-        )  # fmt: skip
-    return said

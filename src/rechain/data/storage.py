@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 
-from rechain.data import credentials
+from rechain.data import credentials, parts
 from rechain.data.paths import root_of
 from rechain.exceptions import UserErrorException
 
@@ -101,17 +101,18 @@ class Entry:
     """A file of a store.
 
     Attributes:
-        path: its path, relative to what was listed.
+        path: its path, relative to what was listed; or another one that it is fetched to.
+        shown: the former, for people.
         key: what the store calls it.
         size: bytes; None where the store does not tell.
         version: what changes with its contents.
         ranges: whether parts of it can be read.
     """
 
-    __slots__ = ("key", "path", "ranges", "size", "version")
+    __slots__ = ("key", "path", "ranges", "shown", "size", "version")
 
     def __init__(self, path: str, key: str, info: dict[str, Any]) -> None:
-        self.path = path
+        self.path = self.shown = path
         self.key = key
         self.size: int | None = info.get("size")
         self.version = _version(info)
@@ -327,12 +328,12 @@ class Storage:
     def put(self, path: str, target: str) -> None:
         """Copy a file of this machine to a path of the store."""
         key = self.key(target)
-        if self._scheme == "sftp":
-            self._fs.makedirs(posixpath.dirname(key), exist_ok=True)
-            self._fs.put_file(path, f"{key}~")
-            self._fs.mv(f"{key}~", key)
-            return
-        self._fs.put_file(path, key)
+        by_parts = {"az": parts.put_azure, "s3": parts.put_s3, "sftp": parts.put_sftp}
+        put = by_parts.get(self._scheme)
+        if put is None or (self._scheme != "sftp" and os.stat(path).st_size <= parts.PART):
+            self._fs.put_file(path, key)
+        else:
+            put(self._fs, path, key)
 
     def make(self) -> None:
         """Make the container or folder that it is, unless it is there."""

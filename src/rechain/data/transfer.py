@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 from rechain.exceptions import UserErrorException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rechain.data.storage import Entry, Storage
 
-__all__ = ["copy_all", "digest_of", "download", "fetch", "send", "show"]
+__all__ = ["PARTIAL", "copy_all", "digest_of", "download", "fetch", "send", "show"]
+
+PARTIAL = ".rechain-partial"
+"""The folder, in the one that is copied to, of what is not whole yet."""
 
 _SEGMENT = 16 << 20  # bytes that are asked for at once
 _TRIES = 5
@@ -180,7 +185,7 @@ def _settle(storage: Storage, entry: Entry, path: str) -> None:
     if entry.size is not None and size != entry.size:
         os.unlink(path)
         raise UserErrorException(
-            f"{entry.path} of the datastore {storage.name} came with {size} bytes in place of "
+            f"{entry.shown} of the datastore {storage.name} came with {size} bytes in place of "
             f"{entry.size}; it changes while it is read."
         )
 
@@ -205,7 +210,7 @@ def _try(storage: Storage, entry: Entry, read: Callable[[], object]) -> bytes:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise
             if isinstance(error, _FINAL) or number == _TRIES - 1:
-                raise storage.failure(error, f"be read: {entry.path}") from None
+                raise storage.failure(error, f"be read: {entry.shown}") from None
             time.sleep(_PAUSE * 2**number)
     raise AssertionError("unreachable")
 
@@ -219,6 +224,8 @@ def download(
 ) -> int:
     """Copy files of a store below a folder, and return how many were copied.
 
+    What a call that was broken off has left is taken up.
+
     Args:
         storage: the store.
         files: its files, and their paths below the folder.
@@ -229,24 +236,54 @@ def download(
     Raises:
         UserErrorException: one cannot be copied.
     """
-    aside = os.path.join(target, f".{os.urandom(4).hex()}~")
     wanted = [
         pair for pair in files if overwrite or not os.path.lexists(os.path.join(target, pair[1]))
     ]
+    if not wanted:
+        return 0
     try:
-        for entry, name in wanted:
-            entry.path = name
-        fetch(storage, [entry for entry, _ in wanted], aside, say)
-        for _, name in wanted:
-            os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
-            os.replace(f"{aside}/{name}", os.path.join(target, name))
+        with _aside(target) as folder:
+            for entry, name in wanted:
+                # What another call has left is this file only if it was the same file then.
+                state = [storage.identity, entry.key, entry.size, entry.version, name]
+                entry.path = hashlib.sha256(repr(state).encode()).hexdigest()
+            fetch(storage, [entry for entry, _ in wanted], folder, say)
+            for entry, name in wanted:
+                os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
+                os.replace(f"{folder}/{entry.path}", os.path.join(target, name))
     except OSError as error:
         raise UserErrorException(
             f"{error.filename or 'a file'} cannot be copied to {target}: {error.strerror}.", error
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return len(wanted)
+
+
+@contextmanager
+def _aside(target: str) -> Iterator[str]:
+    """Yield the folder for what is not whole yet; it stays if the transfer breaks off.
+
+    Who finds another at work there gets a folder of its own, which does not stay.
+    """
+    folder = os.path.join(target, PARTIAL)
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = os.fstat(descriptor).st_ino == os.stat(folder).st_ino  # not removed meanwhile
+    except OSError:
+        alone = False
+    if not alone:
+        folder = f"{folder}.{os.urandom(4).hex()}"
+        os.makedirs(folder)
+    try:
+        yield folder
+        alone = False
+    finally:
+        if not alone:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            os.rmdir(folder)  # nothing came
+        os.close(descriptor)
 
 
 def show(done: int, total: int) -> None:

@@ -6,7 +6,7 @@ the run is prepared.
 
 from __future__ import annotations
 
-from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.exceptions import UserErrorException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def requests(
             }  # fmt: skip
             source = {"store": value.datastore._document, "path": value.path_on_datastore or ""}
             if value.mode == "upload":
-                written.append({**common, **source, "globs": None})
+                written.append({**common, **source, "globs": None, "registration": None})
             else:
                 more = {"sources": [source], "dataset": None, "required": value._required}
                 read.append({**common, **more})
@@ -218,15 +218,14 @@ def _output(value: Any, name: str, default: Any) -> dict[str, Any]:
         raise UserErrorException(
             f"the output {value.name!r} has no destination: give a datastore and a path in it."
         )
-    if value._registration is not None:
-        raise NotBuiltError(
-            "register_on_complete is not built yet. Register the files after the run: "
-            "Dataset.File.from_files((datastore, path)).register(...)."
-        )
     store, path = destination
     overwrite, globs = value._upload or (False, None)
+    registration = None
+    if value._registration is not None:
+        fields = ("name", "description", "tags")
+        registration = dict(zip(fields, value._registration, strict=True))
     return {
         "name": value.name, "kind": "dataset", "mode": value.mode, "variable": value.name,
         "text": name, "path_on_compute": value.source, "overwrite": overwrite,
-        "store": store._document, "path": path, "globs": globs,
+        "store": store._document, "path": path, "globs": globs, "registration": registration,
     }  # fmt: skip

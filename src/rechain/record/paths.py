@@ -86,6 +86,7 @@ class RunPaths:
         self.lock = f"{root}/lock.json"
         self.data = f"{root}/data"
         self.inputs = f"{root}/inputs.json"
+        self.sent = f"{root}/sent.json"
         self.patch = f"{root}/git.patch"
         self.work = f"{root}/work"
         self.requests = f"{root}/requests"

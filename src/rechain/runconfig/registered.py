@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
@@ -82,13 +82,9 @@ class Registry:
             UserErrorException: its name or version cannot be one, or that version is there.
         """
         name, version = document["name"], document["version"]
-        for what, text in (("name", name), ("version", version)):
-            if (text is None and what == "name") or (text is not None and not _is_name(text)):
-                raise UserErrorException(
-                    f"the {self.kind}'s {what} is {text!r}; what is registered has a {what} of up "
-                    "to 255 letters, digits, '.', '_' and '-', of which the first is a letter or "
-                    "digit."
-                )
+        check_name(self.kind, "name", name)
+        if version is not None:
+            check_name(self.kind, "version", version)
         self._workspace._make()
         os.makedirs(f"{self.root}/{name}", exist_ok=True)
         while True:
@@ -117,8 +113,17 @@ class Registry:
         )
 
 
-def _is_name(text: object) -> bool:
-    return isinstance(text, str) and bool(_NAME.fullmatch(text))
+def check_name(kind: str, what: str, text: object) -> None:
+    """See whether something can be the name, or the version, of what is registered.
+
+    Raises:
+        UserErrorException: it cannot.
+    """
+    if not (isinstance(text, str) and _NAME.fullmatch(text)):
+        raise UserErrorException(
+            f"the {kind}'s {what} is {text!r}; what is registered has a {what} of up to 255 "
+            "letters, digits, '.', '_' and '-', of which the first is a letter or digit."
+        )
 
 
 def _listed(folder: str) -> list[str]:

@@ -157,6 +157,9 @@ def guard(
             if state.attempt and state.attempt["cgroup"]:
                 tree.end_cgroup(state.attempt["cgroup"])
             _write_end(attempt)
+            from rechain.supervisor.rest import send_rest
+
+            send_rest(run, attempt, payload)
             return 0
         if slurm is not None or not state.end.get("requeue"):
             return 0

@@ -9,17 +9,20 @@ from rechain.record import libc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as signal
+    from collections.abc import Callable
 else:
     # `signal` is this module wrapped in enums: a third of the supervisor's start.
     import _signal as signal
 
 __all__ = [
     "allocate",
+    "answer",
     "ask_group_to_end",
     "become_subreaper",
     "die_with_parent",
     "fork_into",
     "keep_room",
+    "listen",
     "reset_signals",
     "signal",
 ]
@@ -65,6 +68,30 @@ def ask_group_to_end(leader: int) -> None:
             os.killpg(leader, number)
         except OSError:
             pass  # it has just ended by itself, or has not made its session yet
+
+
+def listen(on_term: Callable[..., None]) -> int:
+    """Have signals wake who waits for events, and SIGTERM call a function.
+
+    Returns:
+        The descriptor that becomes readable with each signal.
+    """
+    wakeup, write = os.pipe()
+    os.set_blocking(wakeup, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # the guard held it back
+    return wakeup
+
+
+def answer(text: str) -> None:
+    """Tell who submitted the run, on stdout."""
+    try:
+        os.write(1, text.encode())
+    except BrokenPipeError:
+        pass  # the submitter has died since: the run goes on without it
 
 
 def reset_signals() -> None:

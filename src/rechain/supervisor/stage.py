@@ -200,7 +200,7 @@ class Stage:
         """Become the process that brings inputs, or takes outputs; called in a fresh child.
 
         Args:
-            what: `bring` or `take`.
+            what: as `rechain.data.__main__` has it.
         """
         result = self._attempt.fetch_result if what == "bring" else self._attempt.send_result
         redirect("/dev/null", os.O_RDONLY, 0)
@@ -230,13 +230,26 @@ class Stage:
             said = ("the process that fetches it died", log, f"wait status {status}")
         raise EnvironmentFailure(*said, cause="input")
 
-    def read_sent(self, status: int) -> str:
-        """Return why outputs could not be taken to their datastores; empty if they were."""
+    @property
+    def sends(self) -> bool:
+        """Whether outputs are to be copied, or registered when the run has completed."""
+        return any(one.get("sent") or one.get("registration") for one in self._data)
+
+    def read_sent(self, status: int | None) -> tuple[str, list[str]]:
+        """Return why outputs are not in their datastores, empty if they are; and what to tell."""
         try:
             result = jsonl.read(self._attempt.send_result)
         except (OSError, ValueError):
-            return f"the process that sends it died (wait status {status})"
-        return "" if result["ok"] else str(result["message"])
+            why = "there was no time left"
+            if status is not None and os.WIFEXITED(status):
+                why = f"the process that sends it died (wait status {status})"
+            return why, [f"outputs were not sent: {why}"]
+        if not result["ok"]:
+            return str(result["message"]), [f"outputs were not sent: {result['message']}"]
+        return "", [
+            f"the output {one['name']} is the dataset {one['dataset']}, version {one['version']}"
+            for one in result.get("datasets", ())
+        ]
 
     def write_lock(self) -> list[str]:
         """Record what the environment resolved to; return what to tell of it."""

@@ -79,7 +79,7 @@ class Supervisor:
             The exit code of this process: 0 once the end is recorded.
         """
         self._guard = guard
-        self._listen()
+        self._wakeup = linux.listen(self._on_term)
         try:
             linux.die_with_parent(signal.SIGTERM, guard)
             linux.become_subreaper()
@@ -104,11 +104,11 @@ class Supervisor:
             self._watch.add(self.run_paths.requests)
             self._watch.add(self.run_paths.attempts)
         except (OSError, ValueError) as error:
-            _answer(f"the supervisor cannot start: {error}")
+            linux.answer(f"the supervisor cannot start: {error}")
             return 1
         if os.path.exists(self.attempt.reader_end):
             return 0  # a reader gave this attempt up before its first line was there
-        _answer("ok")
+        linux.answer("ok")
         for descriptor in (0, 1):
             redirect("/dev/null", os.O_RDWR, descriptor)
         try:
@@ -119,20 +119,14 @@ class Supervisor:
         if self.cgroup:
             tree.end_cgroup(self.cgroup)
         self._finish(outcome, leftover)
+        if outcome.cause == "supervisor_lost" and os.getppid() != guard:
+            from rechain.supervisor.rest import send_rest
+
+            send_rest(self.run_paths, self.attempt, self._payload)
         return 0
 
-    def _listen(self) -> None:
-        self._wakeup, wakeup = os.pipe()
-        os.set_blocking(self._wakeup, False)
-        os.set_blocking(wakeup, False)
-        signal.set_wakeup_fd(wakeup)
-
-        def on_term(*_: object) -> None:
-            self._terminated = True
-
-        signal.signal(signal.SIGTERM, on_term)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # the guard held it back
+    def _on_term(self, *_: object) -> None:
+        self._terminated = True
 
     def _work(self) -> Outcome:
         stage = Stage(self.run_paths, self.attempt, self.job, self._payload)
@@ -163,20 +157,30 @@ class Supervisor:
                 return self._stopped(None)
             stage.say_how_it_goes_on(self.journal)
         outcome = self._run_script(stage)
-        if self.job.get("outputs") and not self.stopping:
-            return self._send_outputs(stage, outcome)
-        return outcome
+        ran = self._script is not None
+        return self._send_outputs(stage, outcome) if stage.sends and ran else outcome
 
     def _send_outputs(self, stage: Stage, outcome: Outcome) -> Outcome:
-        """Take outputs to their datastores; those of a stopped run stay where they are."""
+        """Take outputs to their datastores, however the script ended.
+
+        Where a user or a limit of the run's own ended it there is time for that. Where something
+        else did, what is left of the grace must do.
+        """
         tree.end_descendants()
+        if self.stopping in ("supervisor_lost", "preempted"):
+            return outcome
         script, self._script, self._watchdog, self._deadline = self._script, None, None, None
+        if self.stopping != "terminated" and not self._signaled:
+            self._patience = None
+        self._asking = self._patience or 0.0
         self.journal.write("state", state="Finalizing")
-        sent = self._run_child(lambda: stage.start_with_data("take"))
+        self._run_child(
+            lambda: stage.start_with_data("finish" if outcome.cause == "completed" else "take")
+        )
         self._script = script
-        why = stage.read_sent(self._status or 0) if sent else "the run was stopped"
-        if why:
-            self.journal.write("note", text=f"outputs were not sent: {why}")
+        why, notes = stage.read_sent(self._status)
+        for note in notes:
+            self.journal.write("note", text=note)
         return Outcome("output", why) if why and outcome.cause == "completed" else outcome
 
     def _run_script(self, stage: Stage) -> Outcome:
@@ -198,6 +202,8 @@ class Supervisor:
         os.close(writer)
         self.journal.write("state", state="Running", sync=True)
         script.started(self._child)
+        if stage.sends:
+            self._fork_for(lambda: stage.start_with_data("mirror"))
         limit = self.job["limits"]["seconds"]
         if limit is not None:
             self._deadline = time.monotonic() + limit
@@ -267,12 +273,15 @@ class Supervisor:
         return self.stopping is None
 
     def _spawn(self, start: Any) -> None:
+        """Fork the child that is waited for."""
+        self._status = None
+        self._child = self._fork_for(start)
+
+    def _fork_for(self, start: Any) -> int:
         """Fork; the child leads a session of its own and dies with this process."""
         parent = os.getpid()
-        self._status = None
-        self._child = self._fork()
-        if self._child:
-            return
+        if child := self._fork():
+            return child
         try:
             os.setsid()
             linux.die_with_parent(signal.SIGKILL, parent)
@@ -434,10 +443,3 @@ class Supervisor:
             self.journal.write("end", sync=True, **fields)
         if self._place is not None:
             self._place.leave()
-
-
-def _answer(text: str) -> None:
-    try:
-        os.write(1, text.encode())
-    except BrokenPipeError:
-        pass  # the submitter has died since: the run goes on without it

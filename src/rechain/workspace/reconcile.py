@@ -6,6 +6,8 @@ machine lost power, the next reader on that machine ends what is left and writes
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 from rechain.compute import get
@@ -64,10 +66,26 @@ def reconcile(run: RunPaths, job: dict[str, Any]) -> Observation | None:
         return seen
     told = {"cause": LOST, "message": _BOTH_KILLED, **(seen.end or {})}
     try:
-        give_up(run, told.pop("cause"), told.pop("message"), here=not job.get("slurm"), **told)
+        here = not job.get("slurm")
+        if give_up(run, told.pop("cause"), told.pop("message"), here=here, **told):
+            _send_rest(run, job)
     except OSError:
         pass  # a folder that is ours to read only: its owner will say it
     return None
+
+
+def _send_rest(run: RunPaths, job: dict[str, Any]) -> None:
+    """Have what a run wrote sent to datastores, as far as that is not there yet."""
+    attempt = run.last_attempt()
+    if attempt is None or not (job.get("outputs") and os.path.exists(run.inputs)):
+        return
+    import subprocess
+
+    source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = f"import sys; sys.path.insert(0, {source!r}); import rechain.data.__main__"
+    command = [sys.executable, "-I", "-c", code, "rest", run.root, attempt.send_result]
+    with open(attempt.prepare_log, "ab") as log:
+        subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def _settled(run: RunPaths, job: dict[str, Any]) -> bool:
