@@ -69,7 +69,7 @@ class Registry:
             member.size = len(content)
             file.addfile(member, io.BytesIO(content))
         engine.run("import", archive, reference)
-        found = engines.find()
+        found = engines.find()[0]
         with registry.credentials(found, reference, self.login, PASSWORD) as extra:
             said = found.call("push", reference, extra=extra)
         assert said.code == 0, said.errors

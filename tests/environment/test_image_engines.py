@@ -44,7 +44,7 @@ def wanted(engine, recipe="plain", python="3.8", pip=(), mpi=None, **image):
 
 def built(spec, cache, say=lambda line: None):
     found = prepare(spec, cache)
-    return ensure(spec, found, cache, engines.find(), say)
+    return ensure(spec, found, cache, engines.find()[0], say)
 
 
 def layers(engine, made):
@@ -132,7 +132,7 @@ def start_building(engine, cache, folder, spec):
         "from rechain.environment.image.ensure import ensure\n"
         "spec, cache = json.load(open(sys.argv[1])), sys.argv[2]\n"
         "say = lambda line: print(line, flush=True)\n"
-        "print('ID', ensure(spec, prepare(spec, cache), cache, engines.find(), say)['id'])\n"
+        "print('ID', ensure(spec, prepare(spec, cache), cache, engines.find()[0], say)['id'])\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, str(folder / "spec.json"), cache],
@@ -190,7 +190,7 @@ def test_a_full_disk_of_the_engine_is_one_clear_error(cache, tmp_path, monkeypat
         spec = wanted(small, "chainer-7.8.1", "3.8", ["scipy"])
         found = prepare(spec, cache)
         with pytest.raises(EnvironmentFailure, match="images is full") as failure:
-            ensure(spec, found, cache, engines.find())
+            ensure(spec, found, cache, engines.find()[0])
         assert "image prune" in failure.value.hint
         assert "localhost/rechain:" not in small.run("images")
 
@@ -203,7 +203,7 @@ def test_a_full_disk_of_the_cache_is_one_clear_error(engine, cache, small_disk) 
     spec = wanted(engine)
     found = prepare(spec, cache)
     with pytest.raises(EnvironmentFailure, match=r"the disk that holds .* is full"):
-        ensure(spec, found, str(small_disk), engines.find())
+        ensure(spec, found, str(small_disk), engines.find()[0])
     assert not [path for path in below(small_disk) if "/image/" in path]
 
 
@@ -243,7 +243,7 @@ def test_a_private_image_is_had_with_its_password_which_is_nowhere(
     watcher.start()
     try:
         spec = as_it_is("lab/base:1", private.login)
-        made = ensure(spec, None, cache, engines.find(), password=PASSWORD)
+        made = ensure(spec, None, cache, engines.find()[0], password=PASSWORD)
     finally:
         done.set()
         watcher.join()
@@ -269,7 +269,7 @@ def test_a_private_image_is_had_with_its_password_which_is_nowhere(
 
 def test_why_a_private_image_cannot_be_had_is_told_apart(engine, private, cache) -> None:
     private.push(engine, b"one", "lab/base:1")
-    found = engines.find()
+    found = engines.find()[0]
 
     def failure(reference, login=private.login, password=PASSWORD):
         with pytest.raises(EnvironmentFailure) as error:
@@ -289,7 +289,7 @@ def test_why_a_private_image_cannot_be_had_is_told_apart(engine, private, cache)
 
 
 def test_a_moved_tag_is_followed_when_that_is_asked_for(engine, private, cache) -> None:
-    found = engines.find()
+    found = engines.find()[0]
     private.push(engine, b"one", "lab/base:1")
     said: list[str] = []
 

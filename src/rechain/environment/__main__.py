@@ -91,9 +91,13 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
 def _engine(spec: dict[str, Any]) -> tuple[Engine | None, list[str]]:
     """Return the engine that runs a job's image; without one, and a note, if it need not."""
     from rechain.environment import engines
+    from rechain.environment.prepare import cache_usable
+    from rechain.environment.trial import tried
 
+    cache = store.cache_root()
     try:
-        return engines.find(), []
+        with cache_usable(cache):
+            return engines.find(check=lambda finding: tried(finding, cache))
     except EnvironmentFailure as failure:
         needed = "asked" in spec["image"] or "pinned" in spec["image"]
         if needed or spec.get("strict") or spec["kind"] == "user-managed":

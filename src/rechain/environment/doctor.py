@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import glob
-import io
 import os
-import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from rechain.environment import engines, gpu, interpreters, uv
+from rechain.environment import engines, gpu, interpreters, trial, uv
 from rechain.environment.engines import Engine
 from rechain.environment.errors import EnvironmentFailure
 
@@ -24,7 +21,6 @@ __all__ = ["Check", "examine"]
 _ROOM = 5 << 30  # bytes: a framework with CuPy, and what is downloaded for it
 _PATIENCE = {"UV_HTTP_TIMEOUT": "10", "UV_HTTP_RETRIES": "0"}
 _SMALL = "six"  # a package that every index has
-_PROBE = "localhost/rechain-doctor"
 
 
 class Check(NamedTuple):
@@ -145,48 +141,19 @@ def _engines(environ: Mapping[str, str]) -> Iterator[Check]:
 
 
 def _container(name: str, engine: Engine) -> Check:
-    """Start a container of one program, in an image of nothing else."""
-    image = f"{_PROBE}:{os.getpid()}"
     try:
-        archive = _smallest()
-        made = engine.call("import", "-", image, stdin=archive, seconds=60)
-        if made.code:
-            says = f"{engine.title} cannot make an image: {made.reason}"
-            return Check(name, "broken", says, f"Try `{engine.name} import` yourself.")
-        plain = ["run", "--rm", "--network=none", "--pull=never", f"--user={os.getuid()}"]
-        limits = ["--memory=64m", "--cpus=1", "--shm-size=32m"]
-        started = time.monotonic()
-        said = engine.call(*plain, *limits, image, "/true", seconds=60)
-        seconds = time.monotonic() - started
-        if said.code == 0:
-            says = f"{engine.title}, starts a container in {seconds:.1f} s, with limits"
-            return Check(name, "works", says)
-        without = engine.call(*plain, image, "/true", seconds=60)
-        if without.code == 0:
-            says = f"{engine.title}, starts containers, but not with limits: {said.reason}"
-            hint = "Limits of memory and CPUs need cgroups that the engine may write."
-            return Check(name, "broken", says, hint)
-        says = f"{engine.title} starts no container: {without.reason}"
-        hint = f"See `{engine.name} info`, and the engine's own log."
-        if "rlimit" in without.reason:
-            hint = "It asks for more than it may have: set default_ulimits in containers.conf."
-        return Check(name, "broken", says, hint)
+        made = trial.start(engine, limits=True)
     except (EnvironmentFailure, OSError) as error:
         return Check(name, "broken", f"{engine.title}: {error}")
-    finally:
-        engine.call("rmi", "--force", image, seconds=60)
-
-
-def _smallest() -> bytes:
-    """Return an archive of `true`, and of the libraries that it loads."""
-    program = shutil.which("true") or "/bin/true"
-    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
-        archive.add(os.path.realpath(program), "true")
-        for library in re.findall(r"(?:=> |\t)(/\S+) \(", said.stdout):
-            archive.add(os.path.realpath(library), library[1:])
-    return made.getvalue()
+    if not made.problem:
+        says = f"{engine.title}, starts a container in {made.seconds:.1f} s, with limits"
+        return Check(name, "works", says)
+    if made.without_limits:
+        says = f"{engine.title}, starts containers, but not with limits: {made.problem}"
+        hint = "Limits of memory and CPUs need cgroups that the engine may write."
+        return Check(name, "broken", says, hint)
+    says = f"{engine.title} starts no container: {made.problem}"
+    return Check(name, "broken", says, trial.hint_for(engine, made.problem))
 
 
 def _gpus(environ: Mapping[str, str]) -> Iterator[Check]:

@@ -132,6 +132,7 @@ class Finding(NamedTuple):
         problem: one line: why not.
         hint: what to do about it.
         installed: whether its client is there.
+        settings: what it says of itself that decides how it starts containers.
     """
 
     name: str
@@ -139,10 +140,11 @@ class Finding(NamedTuple):
     problem: str = ""
     hint: str = ""
     installed: bool = True
+    settings: dict[str, Any] | None = None
 
 
 def check_choice(environ: Mapping[str, str]) -> None:
-    """Refuse a `RECHAIN_ENGINE` that is neither an engine's name nor a program.
+    """Refuse a `RECHAIN_ENGINE` that is neither an engine's name nor an engine.
 
     Args:
         environ: the caller's variables.
@@ -151,12 +153,21 @@ def check_choice(environ: Mapping[str, str]) -> None:
         UserErrorException: it is neither.
     """
     named = environ.get(CHOICE)
-    path = environ.get("PATH", os.defpath)
-    if named and named not in NAMES and not shutil.which(named, path=path):
-        raise UserErrorException(
-            f"{CHOICE} is {named!r}, which is no program here; it can be podman, docker, or the "
-            "path of either"
-        )
+    if not named or named in NAMES:
+        return
+    program = shutil.which(named, path=environ.get("PATH", os.defpath))
+    wrong = "no program here"
+    if program:
+        wrong = f"neither podman nor docker ({program})"
+        try:
+            said = _run([program, "--version"], environ, seconds=_PATIENCE)
+        except EnvironmentFailure:
+            said = Said(1, "", "")
+        if _kind(said):
+            return
+    raise UserErrorException(
+        f"{CHOICE} is {named!r}, which is {wrong}; it can be podman, docker, or the path of either"
+    )
 
 
 def look(environ: Mapping[str, str] | None = None) -> list[Finding]:
@@ -170,30 +181,43 @@ def look(environ: Mapping[str, str] | None = None) -> list[Finding]:
         that one alone.
     """
     environ = os.environ if environ is None else environ
-    named = environ.get(CHOICE)
-    return [_ask(name, environ) for name in ((named,) if named else NAMES)]
+    return [_ask(name, environ) for name in _names(environ)]
 
 
-def find(environ: Mapping[str, str] | None = None) -> Engine:
-    """Return the first engine that works.
+def find(
+    environ: Mapping[str, str] | None = None, check: Callable[[Finding], Finding] | None = None
+) -> tuple[Engine, list[str]]:
+    """Return the first engine that works, and what to tell of those before it.
 
     Args:
         environ: see `look`.
+        check: looks closer at an engine that answers, as `trial.tried` does.
 
     Raises:
         EnvironmentFailure: there is none; the message says what was found instead.
     """
-    findings = look(environ)
-    for finding in findings:
+    environ = os.environ if environ is None else environ
+    broken: list[Finding] = []
+    names = _names(environ)
+    for name in names:
+        finding = _ask(name, environ)
+        if finding.engine is not None and check is not None:
+            finding = check(finding)
         if finding.engine is not None:
-            return finding.engine
-    there = [finding for finding in findings if finding.installed]
-    if not there:
-        names = " or ".join(finding.name for finding in findings)
-        raise EnvironmentFailure(f"there is no container engine here ({names})", _HINT)
-    raise EnvironmentFailure(
-        "no container engine works: " + "; ".join(f.problem for f in there), there[0].hint
-    )
+            title = finding.engine.title
+            return finding.engine, [f"{one.problem}: {title} is used" for one in broken]
+        if finding.installed:
+            broken.append(finding)
+    if not broken:
+        there = " or ".join(names)
+        raise EnvironmentFailure(f"there is no container engine here ({there})", _HINT)
+    problems = "; ".join(one.problem for one in broken)
+    raise EnvironmentFailure(f"no container engine works: {problems}", broken[0].hint)
+
+
+def _names(environ: Mapping[str, str]) -> tuple[str, ...]:
+    named = environ.get(CHOICE)
+    return (named,) if named else NAMES
 
 
 def _ask(name: str, environ: Mapping[str, str]) -> Finding:
@@ -205,8 +229,11 @@ def _ask(name: str, environ: Mapping[str, str]) -> Finding:
         kind = _run([program, "--version"], environ, seconds=_PATIENCE)
         if kind.code:
             raise EnvironmentFailure(f"{name} --version failed: {kind.reason}")
-        # podman-docker's `docker` is podman.
-        podman = "podman" in kind.text.lower()
+        engine = _kind(kind)
+        if not engine:
+            hint = f"Name podman or docker in {CHOICE}, or leave it out."
+            return Finding(name, None, f"{program} is neither podman nor docker", hint)
+        podman = engine == "podman"
         info = _run([program, "info", "--format", "{{json .}}"], environ, seconds=_PATIENCE)
         said = _read(info.text)
         facts = _podman(said) if podman else _docker(said)
@@ -215,7 +242,29 @@ def _ask(name: str, environ: Mapping[str, str]) -> Finding:
     except EnvironmentFailure as failure:
         return Finding(name, None, failure.message, failure.hint)
     variables = {key: environ[key] for key in VARIABLES if key in environ}
-    return Finding(name, Engine("podman" if podman else "docker", program, *facts, variables))
+    found = Engine(engine, program, *facts, variables)
+    return Finding(name, found, settings=_settings(said))
+
+
+def _kind(said: Said) -> str:
+    """Return which engine a program is by its `--version`: podman-docker's `docker` is podman."""
+    text = said.text.lower() if not said.code else ""
+    return next((name for name in NAMES if name in text), "")
+
+
+def _settings(info: dict[str, Any]) -> dict[str, Any]:
+    """Return of what an engine says what stays the same as long as nobody changes its settings."""
+    of_host, of_store = info.get("host") or {}, info.get("store") or {}
+    runtime = of_host.get("ociRuntime") or {}
+    return {
+        "version": [info.get("version"), info.get("ServerVersion"), info.get("ID")],
+        "runtime": [runtime.get("path"), runtime.get("version"), info.get("DefaultRuntime")],
+        "cgroups": [of_host.get("cgroupManager"), of_host.get("cgroupVersion")],
+        "cgroups of docker": [info.get("CgroupDriver"), info.get("CgroupVersion")],
+        "security": [of_host.get("security"), info.get("SecurityOptions")],
+        "store": [of_store.get("graphRoot"), of_store.get("graphDriverName")],
+        "store of docker": [info.get("DockerRootDir"), info.get("Driver")],
+    }
 
 
 def _podman(info: dict[str, Any]) -> tuple[str, bool] | None:

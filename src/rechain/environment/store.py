@@ -38,6 +38,7 @@ __all__ = [
     "cache_root",
     "checked",
     "contents",
+    "engine",
     "environments",
     "find",
     "find_image",
@@ -81,6 +82,11 @@ def interpreters(cache: str) -> str:
 def mpis(cache: str) -> str:
     """Return the file of what MPI launchers said about themselves."""
     return f"{cache}/mpis.json"
+
+
+def engine(cache: str, mark: str) -> str:
+    """Return the file that says since which boot an engine is known to start containers."""
+    return f"{cache}/engines/{mark}.json"
 
 
 def resolved(cache: str, digest: str) -> str:
