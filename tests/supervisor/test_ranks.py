@@ -106,6 +106,18 @@ def test_an_abort_ends_all(tmp_path: Path, family: str) -> None:
     assert (end["rank"], end["exit_code"]) == (1, 7)
 
 
+def test_an_error_that_is_fatal_to_mpi_is_the_ranks(tmp_path: Path, family: str) -> None:
+    script = TALK + (
+        "comm.Set_errhandler(MPI.ERRORS_ARE_FATAL)\ncomm.barrier()\n"
+        "if rank == 1:\n    comm.Send(b'x', dest=99)\n"
+    )
+    _, end = ended(tmp_path, family, script + WAIT)
+    assert (end["cause"], end["rank"]) == ("user_error", 1), end
+    assert "guard" not in end["message"]
+    if family == "mpich":
+        assert "Invalid rank" in end["message"], end
+
+
 def test_the_first_failure_is_the_cause(tmp_path: Path, family: str) -> None:
     script = (
         "import time\n" + TALK + "comm.barrier()\ntime.sleep(0.3 * (rank != 2))\n"

@@ -200,22 +200,22 @@ class Ranks(Script):
         return self._launcher_failure(status)
 
     def _aborted(self) -> Outcome | None:
-        """Return the end of the rank that called MPI_Abort, if one says so.
+        """Return the end of the rank that MPI ended, if one says so.
 
         Hydra kills all guards then, and exits with that rank's code or with 9, whichever comes
         first. MPICH and Intel MPI say before that (`MPIR_Abort_impl`): "application called
-        MPI_Abort(MPI_COMM_WORLD, 7) - process 1".
+        MPI_Abort(MPI_COMM_WORLD, 7) - process 1"; or, where an error is fatal (`MPID_Abort`),
+        "Abort(1007228047) on node 1 (rank 1 in comm 0): Fatal error in internal_Send: Invalid
+        rank, error stack:".
         """
         told = {end["rank"] for end in self._ends if not end.get("lost")}
         for rank in sorted(self._scripts.keys() - told):
             said = tail(self._attempt.stderr(rank))
             for line in said:
-                _, found, call = line.partition("application called MPI_Abort(")
-                code = call.partition(")")[0].rpartition(",")[2].strip()
-                if found and code.lstrip("-").isdigit():
-                    outcome = Outcome("user_error", "")
-                    outcome.exit_code = int(code) & 0xFF
-                    outcome.message = f"exit {outcome.exit_code}, rank {rank}"
+                code, why = _abort(line)
+                if code is not None:
+                    outcome = Outcome("user_error", f"exit {code}{why}, rank {rank}")
+                    outcome.exit_code = code
                     outcome.detail = line
                     outcome.tail = said
                     outcome.rank = rank
@@ -298,6 +298,19 @@ class Ranks(Script):
         for rank in self._scripts:
             said = self._attempt.stderr(rank)
             os.truncate(said, os.stat(said).st_size)
+
+
+def _abort(line: str) -> tuple[int | None, str]:
+    """Return exit code and reason of an end by MPICH, if a line tells of one."""
+    _, called, call = line.partition("application called MPI_Abort(")
+    code = call.partition(")")[0].rpartition(",")[2].strip()
+    why = ""
+    if not called and line.startswith("Abort("):
+        code = line[6:].partition(")")[0]
+        why = f", {line.partition('): ')[2].partition(', error stack')[0].rstrip(':')}"
+    if not code.lstrip("-").isdigit():
+        return None, ""
+    return int(code) & 0xFF or (0 if called else 1), why
 
 
 def _options(mpi: dict[str, Any]) -> list[str]:
