@@ -38,7 +38,7 @@ class Yard:
     def __init__(self, lab: Lab, engine: ThrowAwayEngine) -> None:
         self.engine = engine
         self.folder = lab.work / engine.name
-        self.folder.mkdir(exist_ok=True)
+        (self.folder / "1").mkdir(parents=True, exist_ok=True)
         self.base = engine.python_image(str(interpreter(PYTHON)))
         self._python = lab.rechain() / "python"
         self.variables = network(
@@ -69,7 +69,14 @@ class Yard:
         said = subprocess.run([str(self._python), "-c", code], capture_output=True, check=True)
         job = self.folder / f"job-{len(pip)}.json"
         job.write_text(json.dumps({"schema": 1, "environment": json.loads(said.stdout)}))
-        argv = [self._python, "-I", "-m", "rechain.environment", job, self.folder / "result.json"]
+        argv = [
+            self._python,
+            "-I",
+            "-m",
+            "rechain.environment",
+            job,
+            self.folder / "1" / "result.json",
+        ]
         return Command(argv, self.variables, self.folder, before)
 
     def theirs(self, *pip: str, before: Callable[[], object] = lambda: None) -> Command:

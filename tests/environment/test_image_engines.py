@@ -42,9 +42,9 @@ def wanted(engine, recipe="plain", python="3.8", pip=(), mpi=None, **image):
     return {**spec, "image": made}
 
 
-def built(spec, cache, say=lambda line: None):
+def built(spec, cache, say=lambda line: None, log=os.devnull):
     found = prepare(spec, cache)
-    return ensure(spec, found, cache, engines.find()[0], say)
+    return ensure(spec, found, cache, engines.find()[0], say, log=str(log))
 
 
 def layers(engine, made):
@@ -53,9 +53,11 @@ def layers(engine, made):
 
 
 def run_in(engine, made, *command, user="1234:1234"):
-    variables = [
-        f"--env={k}={v}" for k, v in (made["mpi"] or {"variables": {}})["variables"].items()
-    ]
+    variables = []
+    for name, value in (made["mpi"] or {"variables": {}})["variables"].items():
+        if name == "LD_LIBRARY_PATH":  # as the container's first process does
+            value += f":{made['variables'][name]}"
+        variables.append(f"--env={name}={value}")
     options = ["run", "--rm", "--network=host", f"--user={user}", *variables]
     return engine.run(*options, made["id"], *command).strip()
 
@@ -69,10 +71,14 @@ def run_in(engine, made, *command, user="1234:1234"):
         pytest.param("chainer-7.8.1", "3.11", [], marks=pytest.mark.matrix),
     ],
 )
-def test_one_more_package_makes_one_layer_new(engine, cache, recipe, python, pip) -> None:
+def test_one_more_package_makes_one_layer_new(
+    engine, cache, tmp_path, recipe, python, pip
+) -> None:
     said: list[str] = []
-    made = built(wanted(engine, recipe, python, pip), cache, said.append)
-    assert any(re.search(r"(?i)step \d+/\d+", line) for line in said), "the engine's own words"
+    log = tmp_path / "log"
+    made = built(wanted(engine, recipe, python, pip), cache, said.append, log)
+    assert [line.split()[0] for line in said] == ["building", "built"]
+    assert re.search(r"(?im)^step \d+/\d+", log.read_text()), "the engine's own words"
     code = "import ssl, sqlite3, sys; print(sys.prefix, *map(int, sys.version_info[:2]))"
     prefix = f"/opt/rechain/environment {python.replace('.', ' ')}"
     assert run_in(engine, made, "python", "-c", code) == prefix
@@ -132,7 +138,8 @@ def start_building(engine, cache, folder, spec):
         "from rechain.environment.image.ensure import ensure\n"
         "spec, cache = json.load(open(sys.argv[1])), sys.argv[2]\n"
         "say = lambda line: print(line, flush=True)\n"
-        "print('ID', ensure(spec, prepare(spec, cache), cache, engines.find()[0], say)['id'])\n"
+        "found, engine = prepare(spec, cache), engines.find()[0]\n"
+        "print('ID', ensure(spec, found, cache, engine, say, log='/dev/stdout')['id'])\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, str(folder / "spec.json"), cache],

@@ -58,6 +58,7 @@ def command(
     paths = found._paths.attempt(attempt or numbers[-1])
     if prepare:
         _copy(paths.prepare_log)
+        _copy(paths.image_log)
     else:
         for rank in wanted:
             for stream, tail in tails_of(paths, rank, tagged=len(wanted) > 1):

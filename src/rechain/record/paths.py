@@ -132,6 +132,7 @@ class AttemptPaths:
         self.guard_end = f"{root}/guard.json"
         self.reader_end = f"{root}/lost.json"
         self.prepare_log = f"{root}/prepare.log"
+        self.image_log = f"{root}/image.log"
         self.prepare_result = f"{root}/prepare.json"
         self.unpacked = f"{root}/unpacked.json"
         self.fetch_result = f"{root}/fetch.json"

@@ -46,7 +46,7 @@ def logs(run: RunPaths) -> dict[str, tuple[str, ...]]:
     if attempt is None:
         return {}
     views: dict[str, tuple[str, ...]] = {
-        "azureml-logs/20_image_build_log.txt": (attempt.prepare_log,),
+        "azureml-logs/20_image_build_log.txt": (attempt.prepare_log, attempt.image_log),
         "azureml-logs/60_control_log.txt": (attempt.mpi_log,),
     }
     ranks = sorted(fold_attempt(attempt).ranks) or [0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ def ensure(
     engine: Engine,
     say: Callable[[str], None] = lambda line: None,
     password: str | None = None,
+    log: str = os.devnull,
 ) -> dict[str, Any]:
     """Make the image of a job ready.
 
@@ -53,6 +55,7 @@ def ensure(
         engine: what builds and runs it.
         say: takes lines for people, as things happen.
         password: what goes with the image's `registry`.
+        log: the file that gets what the engine says while it builds, as it comes.
 
     Returns:
         What `store.find_image` returns from now on.
@@ -83,7 +86,7 @@ def ensure(
         if found is None:
             document = {"id": facts["id"], "reference": reference, "mpi": None}
         else:
-            document = _built(environment, found, cache, engine, say, facts)
+            document = _built(environment, found, cache, engine, say, facts, log)
         document = {"schema": 1, **document, "base": facts, "engine": engine.title}
         if "asked" in image:
             document["asked"] = image["asked"]
@@ -169,6 +172,7 @@ def _built(
     engine: Engine,
     say: Callable[[str], None],
     base: dict[str, Any],
+    log: str,
 ) -> dict[str, Any]:
     mpi = context.mpi_inside(found["mpi"], cache) if found["mpi"] else None
     image = environment["image"]
@@ -181,7 +185,10 @@ def _built(
     name = f"{_NAME}:{key[:32]}"
     made = _inspect(engine, name)
     if made is None:
-        _build(engine, name, found, image, cache, say)
+        say(f"building the image {name} with {engine.title}")
+        started = time.monotonic()
+        _build(engine, name, found, image, cache, log)
+        say(f"built in {time.monotonic() - started:.1f} s")
         made = _inspect(engine, name)
         if made is None:
             raise EnvironmentFailure("the image was built, and is not there any more")
@@ -202,9 +209,8 @@ def _build(
     found: dict[str, Any],
     image: dict[str, Any],
     cache: str,
-    say: Callable[[str], None],
+    log: str,
 ) -> None:
-    say(f"building the image {name} with {engine.title}")
     with workbench(cache) as bench:
         folder = f"{bench}/image"
         context.write(found, image, folder)
@@ -216,7 +222,8 @@ def _build(
             # Its builder has no proxy of its own. Named only, so that no password is in sight.
             names = [n for p in _PROXIES for n in (p, p.upper()) if n in os.environ]
             arguments += [text for proxy in names for text in ("--build-arg", proxy)]
-        said = engine.call(*arguments, folder, on_line=say)
+        with open(log, "a", encoding="utf-8", buffering=1) as file:
+            said = engine.call(*arguments, folder, on_line=lambda line: print(line, file=file))
     if said.code:
         raise _why(engine, said.errors, found)
 
@@ -225,7 +232,7 @@ def _why(engine: Engine, errors: str, found: dict[str, Any]) -> EnvironmentFailu
     """Put into words why a build failed."""
     if "no space left" in errors.lower() or "disk quota exceeded" in errors.lower():
         return explain(engine, "", None, "no space left\n" + errors[-4000:])
-    detail = errors[-8000:].strip()
+    detail = "\n".join(errors.strip().splitlines()[-15:])
     lock = found["lock"]
     python, libc = lock["interpreter"]["version"], lock["platform"]["libc"]
     if re.search(r"version `?GLIBC_[\d.]+'? not found", errors):
@@ -248,5 +255,7 @@ def _why(engine: Engine, errors: str, found: dict[str, Any]) -> EnvironmentFailu
     told = [line for line in lines if re.match(r"(?i)error|the command", line)]
     reason = (told or lines or ["no reason given"])[-1]
     return EnvironmentFailure(
-        f"building the image failed: {reason}", "All of it is in the image build log.", detail
+        f"building the image failed: {reason}",
+        "All that the engine said: `rechain logs --prepare RUN`.",
+        detail,
     )
