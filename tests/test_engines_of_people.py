@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,10 @@ from rechain.environment.engines import CHOICE
 from rechain.record import jsonl
 from rechain.record.journal import fold
 from rechain.record.paths import RunPaths
-from tests.conftest import interpreter
+from rechain.testing import processes_of, wait_for
+from rechain.testing.engines import ThrowAwayEngine
+from tests.conftest import interpreter, missing
+from tests.plain_user import UID, PlainUser
 
 HYBRID = "cgroups in hybrid mode not supported, drop all controllers from cgroupv2"
 
@@ -36,9 +43,12 @@ def broken(engines, monkeypatch: pytest.MonkeyPatch) -> Any:
         os.unlink(path)
 
 
-def run(home: Path, *options: str) -> tuple[int, dict[str, Any], str]:
-    """Run a script that does next to nothing; return the exit code and what was said."""
-    (home / "train.py").write_text("import os\nprint('in a container:', os.getpid() < 50)\n")
+LITTLE = "import os\nprint('in a container:', os.getpid() < 50)\n"
+
+
+def run(home: Path, *options: str, script: str = LITTLE) -> tuple[int, dict[str, Any], str]:
+    """Run a script that does little; return the exit code, the end and what was said."""
+    (home / "train.py").write_text(script)
     command = [sys.executable, "-m", "rechain", "run", *options]
     said = subprocess.run(
         [*command, "train.py"], capture_output=True, text=True, check=False, cwd=home
@@ -90,7 +100,7 @@ def test_of_two_engines_the_one_that_works_is_taken_and_that_is_said_once(
     assert jsonl.read(str(lock))["image"]["engine"].startswith("docker ")
 
 
-@pytest.mark.engines
+@pytest.mark.matrix
 def test_without_an_engine_that_starts_anything_use_docker_goes_without(
     broken, home: Path, environments: Path
 ) -> None:
@@ -100,3 +110,211 @@ def test_without_an_engine_that_starts_anything_use_docker_goes_without(
     assert "in a container: False" in said
     assert said.count(f"{HYBRID}") == 1
     assert "no container is used" in said
+
+
+# Who is not root.
+
+OWN = """
+import json, os, sys, time
+with open("outputs/made", "w") as file:
+    file.write("x")
+os.makedirs("deep/er")
+with open(os.path.join(os.environ["HOME"], "cached"), "w") as file:
+    file.write("x")
+found = {"user": [os.getuid(), os.getgid()], "contained": os.path.exists("/etc/debian_version")}
+found.update(first=os.path.exists("/proc/1/comm") and open("/proc/1/comm").read().strip())
+print(json.dumps(found), flush=True)
+if "stay" in sys.argv:
+    if not os.fork():
+        os.setsid()
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def plain() -> Iterator[Callable[..., PlainUser]]:
+    """A function that makes a user who is not root."""
+    with contextlib.ExitStack() as stack:
+
+        def make(*groups: int, **variables: str) -> PlainUser:
+            for command in ("nsenter", "newuidmap"):
+                if shutil.which(command) is None:
+                    missing(f"{command} (Debian: util-linux, uidmap)")
+            # Not pytest's folder, which is root's alone.
+            folder = tempfile.mkdtemp(prefix="plain-", dir="/tmp")
+            stack.callback(shutil.rmtree, folder)
+            user = PlainUser(folder, groups, variables)
+            return stack.enter_context(user)
+
+        yield make
+
+
+def rootless(user: PlainUser, podman: ThrowAwayEngine, image: str) -> None:
+    """Give a user a podman of its own, rootless, with an image."""
+    settings = f"{user.home}/.config/containers"
+    storage = '[storage]\ndriver = "overlay"\n'
+    own = Path(podman.environment["CONTAINERS_CONF"]).read_text()
+    own = "\n".join(line for line in own.splitlines() if "tmp_dir" not in line)
+    user.run("mkdir", "-p", settings)
+    for name, text in (("containers", own), ("storage", storage)):
+        path = Path(settings) / f"{name}.conf"
+        path.write_text(text)
+        os.chown(path, UID, UID)
+    archive = f"{user.folder}/image.tar"
+    podman.run("save", "--output", archive, image)
+    user.run("podman", "load", "--input", archive)
+    os.unlink(archive)
+
+
+def rechain(user: PlainUser, *arguments: str, check: bool = True) -> str:
+    """Run `rechain` as a user in its folder `here`; return what it said."""
+    return user.run(
+        sys.executable, "-m", "rechain", *arguments, cwd=f"{user.home}/here", check=check
+    ).stdout
+
+
+def prepared(user: PlainUser, script: str) -> None:
+    user.run("mkdir", f"{user.home}/here")
+    path = Path(user.home) / "here" / "train.py"
+    path.write_text(script)
+    os.chown(path, UID, UID)
+
+
+def below(folder: str) -> list[os.stat_result]:
+    return [
+        os.lstat(f"{where}/{name}")
+        for where, folders, names in os.walk(folder)
+        for name in (*folders, *names)
+    ]
+
+
+def theirs(user: PlainUser, image: str) -> None:
+    """Run as a user in a container: all that is made is the user's, and nothing is left."""
+    prepared(user, OWN)
+    said = jsonl.loads(
+        rechain(user, "run", "--json", "--image", image, "--user-managed", "train.py")
+    )
+    folder = said["folder"]
+    found = jsonl.loads((Path(folder) / "attempts/1/0.out").read_text())
+    assert found["user"] == [UID, UID]
+    assert found["contained"]
+    assert (Path(folder) / "work/outputs/made").read_text() == "x"
+    assert not (Path(user.home) / "cached").exists(), "HOME is the image's"
+    assert {(facts.st_uid, facts.st_gid) for facts in below(f"{user.home}/here")} == {(UID, UID)}
+    assert {facts.st_uid for facts in below(f"{user.home}/.cache")} == {UID}
+
+
+def ended_with_its_supervisor(user: PlainUser, image: str, engine: str) -> None:
+    """Kill both of the pair: nothing of the container stays."""
+    said = rechain(user, "run", "--detach", "--image", image, "--user-managed", "train.py", "stay")
+    (folder,) = [
+        one for one in (Path(user.home) / "here/.rechain/experiments").glob("*/*")
+        if one.name in said
+    ]  # fmt: skip
+    run = RunPaths(str(folder))
+    attempt = run.attempt(1)
+    wait_for(lambda: Path(attempt.stdout(0)).exists(), "it is prepared", 120)
+    wait_for(lambda: Path(attempt.stdout(0)).read_text(), "the script is up", 120)
+    wait_for(lambda: fold(run).last and fold(run).last.ranks, "its pid is known", 120)
+    assert user.run(engine, "ps", "--quiet").stdout.split()
+    pids = [fold(run).last.attempt[who]["pid"] for who in ("guard", "supervisor")]
+    for number in ("STOP", "KILL"):
+        user.run("kill", f"-{number}", *map(str, pids))
+    wait_for(lambda: "supervisor lost" in rechain(user, "show", run.run_id), "a reader", 120)
+    wait_for(lambda: not user.run(engine, "ps", "--all", "--quiet").stdout, "no container", 120)
+    wait_for(lambda: not processes_of(run), "its processes are gone", 120)
+
+
+@pytest.mark.engines
+def test_a_rootless_podman_runs_as_its_user(engines, plain) -> None:
+    podman = engines("podman")
+    image = podman.python_image(sys.executable)
+    user = plain()
+    rootless(user, podman, image)
+    theirs(user, image)
+    ended_with_its_supervisor(user, image, "podman")
+
+
+@pytest.mark.engines
+def test_a_docker_of_the_group_runs_as_its_user(engines, plain) -> None:
+    docker = engines("docker")
+    image = docker.python_image(sys.executable)
+    group = UID + 1
+    os.chown(f"{docker.root}/socket", 0, group)
+    os.chmod(f"{docker.root}/socket", 0o660)
+    try:
+        address = docker.environment["DOCKER_HOST"]
+        user = plain(group, DOCKER_HOST=address, RECHAIN_ENGINE="docker")
+        theirs(user, image)
+        ended_with_its_supervisor(user, image, "docker")
+    finally:
+        os.chown(f"{docker.root}/socket", 0, 0)
+
+
+@pytest.mark.engines
+def test_a_docker_of_another_group_is_said_with_its_cure(engines, plain) -> None:
+    docker = engines("docker")
+    os.chmod(f"{docker.root}/socket", 0o660)
+    user = plain(DOCKER_HOST=docker.environment["DOCKER_HOST"], RECHAIN_ENGINE="docker")
+    prepared(user, OWN)
+    command = ("run", "--json", "--image", "localhost/x:1", "--user-managed", "train.py")
+    said = jsonl.loads(rechain(user, *command, check=False))
+    assert said["cause"] == "environment"
+    assert "permission denied" in said["message"]
+    assert "the group docker" in said["hint"]
+
+
+# GPUs.
+
+GPU = "0, GPU-aaaa, NVIDIA T4, 535.104.05, 7.5"
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    ("engine", "lacks", "cure"),
+    [("podman", "no CDI spec", "nvidia-ctk cdi"), ("docker", "no NVIDIA runtime", "nvidia-ctk")],
+    indirect=["engine"],
+)
+def test_an_engine_that_cannot_pass_on_a_fake_gpu_is_found_before_anything_is_built(
+    engine, home: Path, tmp_path: Path, monkeypatch, fake_gpu, lacks, cure
+) -> None:
+    fake_gpu(GPU)
+    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))
+    code, end, said = run(home, "--gpu", "required", "--image", "nowhere.invalid/lab/torch:2")
+    assert (code, end["cause"]) == (125, "no_gpu")
+    assert lacks in end["message"]
+    assert cure in said
+    assert "fetching" not in said
+    assert not (tmp_path / "cache" / "envs").exists()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("engine", ["podman"], indirect=True)
+def test_podman_gives_a_fake_gpu_that_a_cdi_spec_names(
+    engine, home: Path, tmp_path: Path, monkeypatch, fake_gpu
+) -> None:
+    fake_gpu(GPU)
+    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))
+    driver = tmp_path / "driver"
+    driver.write_text("535.104.05\n")
+    mount = {"hostPath": str(driver), "containerPath": "/opt/driver", "options": ["bind", "ro"]}
+    spec = {
+        "cdiVersion": "0.5.0",
+        "kind": "nvidia.com/gpu",
+        "devices": [{"name": "all", "containerEdits": {"mounts": [mount]}}],
+    }
+    made = not os.path.exists("/etc/cdi")
+    path = Path("/etc/cdi") / f"rechain-test-{os.getpid()}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(jsonl.dumps(spec))
+    try:
+        image = engine.python_image(sys.executable)
+        script = "print('driver', open('/opt/driver').read())\n"
+        options = ("--gpu", "required", "--image", image, "--user-managed")
+        code, _, said = run(home, *options, script=script)
+    finally:
+        path.unlink()
+        if made:
+            path.parent.rmdir()
+    assert code == 0, said
+    assert "driver 535.104.05" in said

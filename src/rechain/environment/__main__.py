@@ -14,6 +14,7 @@ from rechain.environment import gpu, packed, store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.pipconf import in_container
 from rechain.record import jsonl
+from rechain.record.paths import AttemptPaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
         document = jsonl.read(job)
         spec = document["environment"]
         engine, notes = _engine(spec) if "image" in spec else (None, [])
+        if engine is not None and gpus and jsonl.loads(gpus):
+            from rechain.environment.trial import check_gpus
+
+            check_gpus(engine)
         found = None
         if spec["kind"] != "user-managed":
             from rechain.environment.prepare import prepare
@@ -57,7 +62,8 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             from rechain.environment.image.ensure import ensure
 
             password = sys.stdin.read() if "registry" in spec["image"] else None
-            image = ensure(spec, found, store.cache_root(), engine, _say, password)
+            log = AttemptPaths(os.path.dirname(result)).image_log
+            image = ensure(spec, found, store.cache_root(), engine, _say, password, log)
             if found is None and "mpi" in spec:
                 from rechain.environment.image.own import for_ranks
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import subprocess
@@ -166,12 +165,15 @@ def _gpus(environ: Mapping[str, str]) -> Iterator[Check]:
         return
     names = [f"{one['name']} (driver {one['driver']})" for one in found]
     yield Check("gpu", "works", ", ".join(names))
-    devices = glob.glob("/etc/cdi/*") + glob.glob("/var/run/cdi/*")
-    if devices or shutil.which("nvidia-ctk"):
-        yield Check("gpu in containers", "works", "NVIDIA's container toolkit is there")
-    else:
-        hint = "Install nvidia-container-toolkit, and run `nvidia-ctk cdi generate`."
-        yield Check("gpu in containers", "missing", "no engine can pass a GPU on", hint)
+    for finding in engines.look(environ):
+        if finding.engine is None:
+            continue
+        try:
+            trial.check_gpus(finding.engine)
+        except EnvironmentFailure as failure:
+            yield Check(f"gpu in {finding.name}", "missing", failure.message, failure.hint)
+        else:
+            yield Check(f"gpu in {finding.name}", "works", "containers get it")
 
 
 def _mpis(environ: Mapping[str, str], cache: str) -> Iterator[Check]:

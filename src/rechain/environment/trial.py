@@ -7,6 +7,7 @@ container starts. That it did is remembered until the next boot, for the setting
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import os
@@ -24,7 +25,7 @@ from rechain.environment.engines import Engine, Finding
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import host, jsonl
 
-__all__ = ["Trial", "hint_for", "start", "tried"]
+__all__ = ["Trial", "check_gpus", "hint_for", "start", "tried"]
 
 _IMAGE = "localhost/rechain-trial"
 _PATIENCE = 60.0  # seconds for each call of the client
@@ -32,6 +33,9 @@ _LIMITS = ("--memory=64m", "--cpus=1", "--shm-size=32m")
 # Podman's settings lie in these folders; what is there is part of what was tried.
 _SETTINGS = ("/usr/share/containers", "/etc/containers", "/etc/containers/containers.conf.d")
 _IDS = ("/etc/subuid", "/etc/subgid")
+# Where CDI specs lie: https://github.com/cncf-tags/container-device-interface
+_DEVICES = ("/etc/cdi", "/var/run/cdi")
+_KIND = "nvidia.com/gpu"
 _MOST_PROCESSES = 32768  # podman lowers its own limit to this before it sets a container's
 
 
@@ -106,12 +110,58 @@ def start(engine: Engine, *, limits: bool) -> Trial:
         wanted = _LIMITS if limits else ()
         said = engine.call(*plain, *wanted, image, "/true", seconds=_PATIENCE)
         seconds = time.monotonic() - started
+        ignored = [line for line in said.errors.splitlines() if "ignored" in line]
+        if not said.code and limits and ignored:  # rootless, where cgroups are of version 1
+            return Trial(seconds, ignored[0].strip(), True)
         if not said.code:
             return Trial(seconds)
         without = limits and not engine.call(*plain, image, "/true", seconds=_PATIENCE).code
         return Trial(seconds, said.reason, without)
     finally:
         engine.call("rmi", "--force", image, seconds=_PATIENCE)
+
+
+def check_gpus(engine: Engine) -> None:
+    """See whether an engine can give this machine's GPUs to a container.
+
+    Podman takes them from a CDI spec that names them. Docker has a word of its own, which needs
+    NVIDIA's runtime or hook where its daemon is; a daemon elsewhere is not looked into.
+
+    Args:
+        engine: the engine.
+
+    Raises:
+        EnvironmentFailure: it cannot; its cause is `no_gpu`.
+    """
+    if engine.name == "podman":
+        if any(_names_gpus(path) for folder in _DEVICES for path in glob.glob(f"{folder}/*")):
+            return
+        raise EnvironmentFailure(
+            f"podman cannot give a container the GPU: no CDI spec in {' or '.join(_DEVICES)} "
+            f"names {_KIND}",
+            "Install nvidia-container-toolkit, and run `nvidia-ctk cdi generate "
+            "--output=/etc/cdi/nvidia.yaml` as root; or run without a container.",
+            cause="no_gpu",
+        )
+    if not engine.variables.get("DOCKER_HOST", "unix:").startswith("unix:"):
+        return
+    said = engine.call("info", "--format", "{{json .Runtimes}}", seconds=_PATIENCE)
+    if "nvidia" in said.text or shutil.which("nvidia-container-runtime-hook"):
+        return
+    raise EnvironmentFailure(
+        "docker cannot give a container the GPU: its daemon has no NVIDIA runtime",
+        "Install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker` as "
+        "root, and start the daemon again; or run without a container.",
+        cause="no_gpu",
+    )
+
+
+def _names_gpus(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return _KIND in file.read()
+    except OSError:
+        return False
 
 
 def hint_for(engine: Engine, problem: str) -> str:
