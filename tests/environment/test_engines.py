@@ -189,6 +189,16 @@ def test_a_fake_engine_that_starts_containers_is_tried_once_for_its_settings(
 
 
 @pytest.mark.fast
+def test_limits_that_a_fake_rootless_podman_ignores_are_said(fake_engine) -> None:
+    said = "Resource limits are not supported and ignored on cgroups V1 rootless systems"
+    environ = fake_engine("podman", "podman version 5.2.1", PODMAN, errors=said)
+    found = engines.find(environ)[0]
+    made = trial.start(found, limits=True)
+    assert (made.problem, made.without_limits) == (said, True)
+    assert trial.start(found, limits=False).problem == ""
+
+
+@pytest.mark.fast
 def test_a_program_that_is_no_engine_is_refused_before_anything_runs(fake_engine) -> None:
     environ = fake_engine("nerdctl", "nerdctl version 1.7.0", {})
     with pytest.raises(UserErrorException, match="neither podman nor docker") as failure:

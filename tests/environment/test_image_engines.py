@@ -56,7 +56,8 @@ def run_in(engine, made, *command, user="1234:1234"):
     variables = []
     for name, value in (made["mpi"] or {"variables": {}})["variables"].items():
         if name == "LD_LIBRARY_PATH":  # as the container's first process does
-            value += f":{made['variables'][name]}"
+            variables.append(f"--env={name}={value}:{made['variables'][name]}")
+            continue
         variables.append(f"--env={name}={value}")
     options = ["run", "--rm", "--network=host", f"--user={user}", *variables]
     return engine.run(*options, made["id"], *command).strip()
