@@ -349,6 +349,22 @@ def test_data_at_submit(submit) -> None:
     assert submit.output(run) == "['other', 'there', 'workspaceblobstore']\nthere\n"
 
 
+def test_the_datastore_of_the_source_by_its_name(submit) -> None:
+    config = ScriptRunConfig(str(submit.source), script="train.py")
+    config.run_config = submit.estimator("print('there')").run_config
+    config.run_config.source_directory_data_store = "workspaceblobstore"
+    run = submit.experiment.submit(config)
+    run.wait_for_completion()
+    assert submit.output(run) == "there\n"
+    copy = json.loads(Path(run.folder, "job.json").read_text())["source"]["copy"]
+    assert copy["store"]["name"] == "workspaceblobstore"
+    store = submit.experiment.workspace.get_default_datastore()
+    assert os.path.exists(store.path(copy["path"]).local_path)
+    config.run_config.source_directory_data_store = "elsewhere"
+    with pytest.raises(UserErrorException, match="elsewhere"):
+        submit.experiment.submit(config)
+
+
 def test_what_cannot_be_overridden_is_named(submit) -> None:
     estimator = submit.estimator()
     with pytest.raises(UserErrorException, match="node_count= cannot be overridden at submit"):

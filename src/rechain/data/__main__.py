@@ -4,6 +4,9 @@
 sends those of a run that was stopped or failed, `finish` those of a completed one, and registers
 them. `rest` is `take` in a process that nobody waits for.
 
+`lend RUN RESULT_JSON FOLDERS_JSON` and `bring-all RUN RESULT_JSON` are the same for nodes that do
+not see the run's folder.
+
 The supervisor, and the submitter to Slurm, start this by import. Lines for people go to stdout;
 the outcome goes to RESULT_JSON: `{"schema": 1, "ok": true}`, or `"ok": false` with `message`,
 `hint` and `detail`.
@@ -14,22 +17,23 @@ from __future__ import annotations
 import os
 import sys
 
-from rechain.data import sending, staging
+from rechain.data import apart, sending, staging
 from rechain.environment import store
-from rechain.exceptions import UserErrorException
+from rechain.exceptions import SnapshotException, UserErrorException
 from rechain.record import jsonl
 from rechain.record.paths import RunPaths
 
 __all__ = ["main"]
 
 
-def main(what: str, root: str, result: str) -> int:
+def main(what: str, root: str, result: str, folders: str = "[]") -> int:
     """Bring or send the data of a run.
 
     Args:
-        what: `bring`, `mirror`, `take`, `finish` or `rest`.
+        what: `bring`, `mirror`, `take`, `finish`, `rest`, `lend` or `bring-all`.
         root: the run's folder.
         result: path of the outcome to write.
+        folders: what to lend, as JSON.
 
     Returns:
         The exit code: 0 if all is done, else 1.
@@ -40,16 +44,23 @@ def main(what: str, root: str, result: str) -> int:
         os.setsid()
     found: dict[str, object] = {}
     said = {"message": "", "hint": "", "detail": ""}
+    run, cache = RunPaths(root), store.cache_root()
     try:
         if what == "bring":
-            staging.bring(RunPaths(root), store.cache_root(), _say)
+            staging.bring(run, cache, _say)
         elif what == "mirror":
-            sending.mirror(RunPaths(root), _say)
+            sending.mirror(run, _say)
+        elif what == "lend":
+            found |= apart.lend(run, cache, jsonl.loads(folders), _say)
+        elif what == "bring-all":
+            found["held"] = apart.bring_all(run, cache, _say)
         else:
-            found["outputs"] = sending.take(RunPaths(root), _say)
+            found["outputs"] = sending.take(run, _say)
             if what == "finish":
-                found["datasets"] = sending.register(RunPaths(root), _say)
+                found["datasets"] = sending.register(run, _say)
     except UserErrorException as error:
+        said["message"] = str(error.message).rstrip(".")
+    except SnapshotException as error:
         said["message"] = str(error.message).rstrip(".")
     except OSError as error:
         said["message"] = f"{error.filename or 'the data'}: {error.strerror or error}"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rechain.record.paths import RunPaths
 
-__all__ = ["bring_source", "path_of", "send_source"]
+__all__ = ["bring_source", "path_of", "send_source", "workspace_store"]
 
 
 def path_of(digest: str) -> str:
@@ -73,7 +73,20 @@ def _pack(store: Store, digest: str, path: str) -> None:
                 archive.addfile(row, file)
 
 
-def bring_source(run: RunPaths, cache: str, say: Callable[[str], None]) -> None:
+def workspace_store(run: RunPaths) -> str:
+    """Return the store that a run's contents are taken from."""
+    if os.path.exists(run.apart):
+        return f"{run.root}/store"  # the node has no workspace
+    # .../<workspace>/experiments/<experiment>/<run id>
+    return f"{os.path.dirname(os.path.dirname(os.path.dirname(run.root)))}/store"
+
+
+def bring_source(
+    run: RunPaths,
+    cache: str,
+    say: Callable[[str], None],
+    other: dict[str, str] | None = None,
+) -> None:
     """Fill the working folder of a run from its datastore, if its source went that way.
 
     To be called before the script's first start only. What it finds there, such as the files of
@@ -83,6 +96,7 @@ def bring_source(run: RunPaths, cache: str, say: Callable[[str], None]) -> None:
         run: the run.
         cache: what `environment.store.cache_root` returned.
         say: takes lines for people.
+        other: what is to be brought in place of the source: its `snapshot`, and its `path`.
 
     Raises:
         UserErrorException: the datastore cannot be read, or the snapshot in it is damaged.
@@ -91,13 +105,14 @@ def bring_source(run: RunPaths, cache: str, say: Callable[[str], None]) -> None:
     source = jsonl.read(run.job)["source"]
     if "copy" not in source:
         return
-    digest, path = source["snapshot"], source["copy"]["path"]
+    digest = (other or source)["snapshot"]
+    path = (other or source["copy"])["path"]
     datastore = Datastore._at(source["copy"]["store"])
     if datastore.folder:
         place = datastore.local_path(path)
     else:
         place = DataCache(cache, say).tree(datastore.storage, path, run.root)["place"]
-    store = Store(f"{os.path.dirname(os.path.dirname(os.path.dirname(run.root)))}/store")
+    store = Store(workspace_store(run))
     aside = f"{run.root}/.source"
     shutil.rmtree(aside, ignore_errors=True)
     try:

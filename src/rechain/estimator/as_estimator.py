@@ -188,9 +188,15 @@ def _data(arguments: list[Any], config: ScriptRunConfig, workspace: Any) -> dict
                 one.overwrite,
             )
             known.setdefault(str(reference), reference)
-    source = known.pop(f"$AZUREML_DATAREFERENCE_{run.source_directory_data_store}", None)
+    through = None
+    if name := run.source_directory_data_store:
+        source = known.pop(f"$AZUREML_DATAREFERENCE_{name}", None)
+        if source is not None:
+            through = source.datastore
+        elif workspace is not None:
+            through = Datastore(workspace, name)
     return {
-        "source_directory_data_store": None if source is None else source.datastore,
+        "source_directory_data_store": through,
         "script_params": {
             "": [known.get(item, item) if isinstance(item, str) else item for item in arguments]
         },

@@ -62,8 +62,9 @@ class Chainer(_FrameworkBaseEstimator):
             images: one with `chainer==...` among its pip packages, or a Python of yours.
         inputs: data that the script finds by a variable: references into datastores, datasets.
         source_directory_data_store: a datastore that the source folder goes through: a run is
-            started from what is there, and can be replayed from it. The script finds the
-            datastore by a variable.
+            started from what is there, and can be replayed from it; nodes of a Slurm job that do
+            not see the run folder get all they need from it. The script finds the datastore by a
+            variable.
         shm_size: size of `/dev/shm` in the container, such as "8g".
         resume_from: where to go on: a `DataPath` with what an earlier run left, whose place the
             script gets as `--resume-from`; or a run, a run's id, or the path of a snapshot or of

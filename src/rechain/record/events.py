@@ -108,12 +108,13 @@ def leave_watches_behind() -> None:
         os._exit(0)
 
 
-def wait(descriptors: list[int], seconds: float | None) -> list[int]:
+def wait(descriptors: list[int], seconds: float | None, writable: int = -1) -> list[int]:
     """Wait until one of the descriptors is readable.
 
     Args:
         descriptors: what to wait on; with a negative one among them, not for long.
         seconds: at most this long; None for ever.
+        writable: one of them for which it is enough that it can be written to.
 
     Returns:
         The readable ones; none after `seconds`, or after 24 days, which is as long as poll waits.
@@ -121,7 +122,8 @@ def wait(descriptors: list[int], seconds: float | None) -> list[int]:
     poll = select.poll()
     for descriptor in descriptors:
         if descriptor >= 0:
-            poll.register(descriptor, select.POLLIN)
+            also = select.POLLOUT if descriptor == writable else 0
+            poll.register(descriptor, select.POLLIN | also)
         else:
             seconds = _LOOK if seconds is None else min(seconds, _LOOK)
     timeout = None if seconds is None else min(max(0, int(seconds * 1000) + 1), _LONGEST)

@@ -87,6 +87,7 @@ class RunPaths:
         self.data = f"{root}/data"
         self.inputs = f"{root}/inputs.json"
         self.sent = f"{root}/sent.json"
+        self.apart = f"{root}/apart.json"
         self.patch = f"{root}/git.patch"
         self.work = f"{root}/work"
         self.requests = f"{root}/requests"
@@ -135,6 +136,7 @@ class AttemptPaths:
         self.image_log = f"{root}/image.log"
         self.prepare_result = f"{root}/prepare.json"
         self.unpacked = f"{root}/unpacked.json"
+        self.lent = f"{root}/lent.json"
         self.fetch_result = f"{root}/fetch.json"
         self.send_result = f"{root}/send.json"
         self.resume = f"{root}/resume.json"
@@ -146,6 +148,10 @@ class AttemptPaths:
         self.container_log = f"{root}/container.log"
         self.container_in = f"{root}/container.in"
         self.container_out = f"{root}/container.out"
+
+    def come_from(self, name: str) -> str:
+        """Return the folder of what comes from a node that does not see the run folder."""
+        return f"{self.root}/from-{name}"
 
     def node_log(self, name: str) -> str:
         """Return the path of what the guard of a node says of itself."""

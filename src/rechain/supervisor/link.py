@@ -12,7 +12,7 @@ import os
 import socket
 import time
 
-from rechain.record import jsonl
+from rechain.record import events, jsonl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ DEAF = "there was no sign of life from the supervisor on it"
 
 _CALL_SECONDS = 60.0
 
+# Bytes that are taken from a connection at a time: others want to be heard, too.
+_MOST = 1 << 22
+
 
 class Line:
     """One side of a connection.
@@ -46,6 +49,7 @@ class Line:
         self._socket = connection
         self._beat = beat
         self._begun = b""  # of a row that has not come whole
+        self._unsent = bytearray()
         self._heard = self._said = time.monotonic()
         self.closed = False
 
@@ -59,18 +63,52 @@ class Line:
         return min(self._said + self._beat, self._heard + MISSED * self._beat)
 
     def say(self, event: str, **fields: Any) -> None:
-        """Send a row; what the other side cannot take is lost, and so is the other side."""
+        """Send a row, or as much of it as the other side takes now; `flush` sends the rest."""
         self._said = time.monotonic()
-        row = jsonl.dumps({"event": event, **fields}).encode() + b"\n"
+        self._unsent += jsonl.dumps({"event": event, **fields}).encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> int:
+        """Send what was not taken before; return how many bytes of it are left."""
         try:
-            if self._socket.send(row) != len(row):
-                self.closed = True
+            while self._unsent and not self.closed:
+                del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
+            pass
         except OSError:
             self.closed = True
+        return 0 if self.closed else len(self._unsent)
+
+    def drain(self, most: int = 0) -> bool:
+        """Wait until the other side has taken all but some bytes; what it says is not heard.
+
+        Returns:
+            Whether it has; it may be gone.
+        """
+        while self.flush() > most and self.keep():
+            self.hear()
+            events.wait([self.fileno()], max(0.0, self.due - time.monotonic()), self.fileno())
+        return not self.closed and self.flush() <= most
+
+    def part(self) -> None:
+        """Wait until the other side has heard all and hung up: who leaves before takes it back.
+
+        A process that ends while something is left for it to read resets the connection, and what
+        is on its way is lost (RFC 2525, 2.17).
+        """
+        self.drain()
+        while self.keep():
+            self.hear()
+            events.wait([self.fileno()], max(0.0, self.due - time.monotonic()))
+
+    def begin_anew(self) -> None:
+        """End the row that another process, which is gone now, may have begun to send."""
+        self._unsent += b"\n"
 
     def hear(self) -> list[dict[str, Any]]:
         """Return the rows that have come; `closed` says whether more can."""
-        while True:
+        heard = 0
+        while heard < _MOST:
             try:
                 data = self._socket.recv(65536)
             except BlockingIOError:
@@ -81,13 +119,16 @@ class Line:
                 self.closed = True
                 break
             self._heard = time.monotonic()
+            heard += len(data)
             self._begun += data
         *rows, self._begun = self._begun.split(b"\n")
-        return [jsonl.loads(row.decode()) for row in rows]
+        return [_read(row) for row in rows if row]
 
     def keep(self) -> bool:
         """Send a heartbeat if it is time; return whether the other side is still there."""
         now = time.monotonic()
+        if self.flush():
+            self._said = now  # it has enough to hear
         if now >= self._said + self._beat:
             self.say("beat")
         return not self.closed and now < self._heard + MISSED * self._beat
@@ -155,11 +196,10 @@ class Hub:
 
     def hear(self) -> list[dict[str, Any]]:
         """Return what the nodes have said, each row with its `node`; see who is lost."""
-        if self._listener.fileno() >= 0:
-            self._accept()
+        first = self._accept() if self._listener.fileno() >= 0 else {}
         rows: list[dict[str, Any]] = []
         for name, line in self._open().items():
-            for row in line.hear():
+            for row in [*first.get(name, ()), *line.hear()]:
                 if row["event"] == "bye":
                     self.done.add(name)
                     if "why" in row:  # nobody told it to go
@@ -173,7 +213,9 @@ class Hub:
                 line.close()
         return rows
 
-    def _accept(self) -> None:
+    def _accept(self) -> dict[str, list[dict[str, Any]]]:
+        """Take new calls; return what those have said that are nodes of ours, by their names."""
+        first: dict[str, list[dict[str, Any]]] = {}
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -181,16 +223,15 @@ class Hub:
                 break
             self._strangers.append(Line(connection, self._beat))
         for line in list(self._strangers):
-            try:
-                rows = line.hear()
-            except ValueError:
-                rows = [{}]
+            rows = line.hear()
             if rows or line.closed:
                 self._strangers.remove(line)
                 if rows and rows[0].get("password") == self._password:
                     self.nodes[rows[0]["node"]] = line
+                    first[rows[0]["node"]] = rows
                 else:
                     line.close()  # whoever it was, it is none of ours
+        return first
 
     def tell(self, event: str) -> None:
         """Send a row to all nodes."""
@@ -204,13 +245,23 @@ class Hub:
             line.close()
 
 
-def call(address: str, hosts: list[str], name: str) -> Line:
+def _read(row: bytes) -> dict[str, Any]:
+    try:
+        found = jsonl.loads(row.decode())
+    except ValueError:
+        found = None
+    # A process that is killed may leave half a row.
+    return found if isinstance(found, dict) and "event" in found else {"event": "torn"}
+
+
+def call(address: str, hosts: list[str], name: str, **fields: Any) -> Line:
     """Call the supervisor from a node.
 
     Args:
         address: the value of `ADDRESS`.
         hosts: names or addresses of its host, the best first.
         name: this node's name.
+        **fields: what else there is to say of it.
 
     Raises:
         OSError: it cannot be reached.
@@ -224,6 +275,6 @@ def call(address: str, hosts: list[str], name: str) -> Line:
             error = OSError(f"the supervisor at {host}:{port} cannot be reached: {why}")
             continue
         line = Line(connection, float(beat))
-        line.say("up", node=name, password=password)
+        line.say("up", node=name, password=password, **fields)
         return line
     raise error

@@ -15,6 +15,7 @@ from rechain.environment import packed
 from rechain.record import events, host, jsonl
 from rechain.record.paths import RunPaths
 from rechain.supervisor import link, linux, tree
+from rechain.supervisor.apart import OwnFolder, make_own_folder, sees
 from rechain.supervisor.linux import signal
 from rechain.supervisor.rank import ASK, guard_seated
 from rechain.supervisor.seat import Desk
@@ -22,6 +23,8 @@ from rechain.supervisor.seat import Desk
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+    from rechain.record.paths import AttemptPaths
 
 __all__ = ["HELD", "guard_node"]
 
@@ -47,9 +50,24 @@ def guard_node(run_folder: str, number: str) -> NoReturn:
     keeper = os.getpid()
     linux.become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: None)  # the guard hears it, too, and says so
-    log = os.open(run.attempt(int(number)).node_log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    attempt = run.attempt(int(number))
+    apart = not sees(attempt)
     hosts = [os.environ.get(key, "") for key in ("SLURM_LAUNCH_NODE_IPADDR", "SLURM_SUBMIT_HOST")]
-    line = link.call(os.environ.pop(link.ADDRESS), list(filter(None, hosts)), name)
+    hosts = [host for host in hosts if host]
+    line = link.call(os.environ.pop(link.ADDRESS), hosts, name, apart=apart)
+    own = None
+    try:
+        if apart:
+            make_own_folder(run, attempt)
+            own = OwnFolder(run, attempt, line)
+        log = os.open(attempt.node_log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        line.say("brought", why=f"{error.filename}: {error.strerror}")
+        while line.keep() and all(row["event"] != "end" for row in line.hear()):
+            events.wait([line.fileno()], 1.0)
+        line.say("bye")
+        line.part()
+        os._exit(0)
     if held := os.environ.pop(HELD, ""):
         packed.hold(held)
     null = os.open("/dev/null", os.O_RDWR)
@@ -58,7 +76,7 @@ def guard_node(run_folder: str, number: str) -> NoReturn:
     guard = os.fork()
     if not guard:
         try:
-            _Node(run, int(number), line).serve(keeper)
+            _Node(run, attempt, line, own).serve(keeper)
             os._exit(0)
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -66,8 +84,10 @@ def guard_node(run_folder: str, number: str) -> NoReturn:
     _, status = os.waitpid(guard, 0)
     leftover = tree.end_descendants()
     if status:
+        line.begin_anew()
         line.say("killed", leftover=leftover)
         line.say("bye")
+        line.part()
     os._exit(0)
 
 
@@ -76,15 +96,19 @@ class _Node:
 
     Args:
         run: the run.
-        number: the attempt's number.
+        attempt: the attempt.
         line: the link to the supervisor.
+        own: the run's folder, if this node does not see the record.
     """
 
-    def __init__(self, run: RunPaths, number: int, line: link.Line) -> None:
+    def __init__(
+        self, run: RunPaths, attempt: AttemptPaths, line: link.Line, own: OwnFolder | None
+    ) -> None:
         self._name = os.uname().nodename
         self._run = run
-        self._attempt = run.attempt(number)
+        self._attempt = attempt
         self._line = line
+        self._own = own
         self._ranks: dict[int, int] = {}  # by the pid of its guard; -1 until that is known
         self._said: set[tuple[int, str]] = set()
         self._told = False
@@ -110,13 +134,16 @@ class _Node:
         self._desk = Desk(f"{self._run.run_id}/{self._attempt.number}")
         self._watch = events.Watch()
         self._watch.add(self._attempt.ranks)
+        if self._own is not None:
+            self._watch.add(self._attempt.root)
+            self._watch.add(self._run.metrics)
         self._line.say("ready")
         told = False
         while True:
             if os.getppid() != keeper:
                 tree.end_descendants()
                 self._line.say("killed")
-                self._line.say("bye")
+                self._leave()
                 return
             if self._told and not told:
                 told = True
@@ -125,18 +152,21 @@ class _Node:
                 self._start(seat)
             self._report()
             self._reap()
-            ending = any(self._obey(row["event"]) for row in self._line.hear())
+            if self._own is not None:
+                self._own.report()
+            ending = any(self._obey(row) for row in self._line.hear())
             if self._asking is not None and (self._told or time.monotonic() >= self._asking):
                 self._asking = None
                 if not self._told:
                     self._ask()
-            superseded = self._run.numbers()[-1] != self._attempt.number
+            superseded = self._run.numbers()[-1:] != [self._attempt.number]
             if ending or superseded or not self._line.keep():
                 break
             due = self._line.due if self._asking is None else min(self._line.due, self._asking)
             pause = min(_LOOK, max(0.0, due - time.monotonic()))
             watched = [self._wakeup, self._desk.fileno(), self._line.fileno()]
-            events.wait([*watched, self._watch.fileno()], pause)
+            full = self._line.fileno() if self._line.flush() else -1
+            events.wait([*watched, self._watch.fileno()], pause, full)
             self._watch.drain()
             try:
                 os.read(self._wakeup, 4096)
@@ -148,7 +178,15 @@ class _Node:
         if not ending and not superseded and not self._line.closed:
             why = link.DEAF
             os.write(2, f"{why}\n".encode())  # the next attempt may have nothing else to go by
-        self._line.say("bye", leftover=leftover, **({} if ending else {"why": why}))
+        self._leave(leftover=leftover, **({} if ending else {"why": why}))
+
+    def _leave(self, **fields: Any) -> None:
+        if self._own is not None:
+            self._own.deliver()
+        self._line.say("bye", **fields)
+        self._line.part()
+        if self._own is not None:
+            self._own.remove()
 
     def _start(self, seat: Any) -> None:
         """Start the guard of a rank."""
@@ -163,9 +201,12 @@ class _Node:
         self._ranks[pid] = -1
         seat.leave()
 
-    def _obey(self, order: str) -> bool:
+    def _obey(self, row: dict[str, Any]) -> bool:
         """Do what the supervisor says; return whether all must end."""
-        if order == "term":
+        order: str = row["event"]
+        if order == "bring" and self._own is not None:
+            self._own.bring(row)
+        elif order == "term":
             self._ask()
         elif order == "slurm":
             self._asking = time.monotonic() + _HEARSAY
@@ -206,11 +247,13 @@ class _Node:
     def _reap(self) -> None:
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if not pid:
                 return
+            if self._own is not None and pid == self._own.bringing:
+                self._own.brought(status)
             self._report()  # it may have written its end since
             rank = self._ranks.pop(pid, -1)
             if rank >= 0 and (rank, "end") not in self._said:

@@ -12,6 +12,7 @@ import time
 
 from rechain.record import events, jsonl
 from rechain.supervisor import launchers, linux, tree
+from rechain.supervisor.apart import Apart
 from rechain.supervisor.link import ADDRESS, Hub
 from rechain.supervisor.linux import signal
 from rechain.supervisor.node import HELD
@@ -23,7 +24,7 @@ from rechain.supervisor.script import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
     from rechain.record.events import Watch
@@ -62,6 +63,10 @@ class NodeRanks(Ranks):
         self._srun = 0
         self._until = 0.0
         self._not_up = ""
+        self._let = False  # srun was let go
+        self._moved = 0.0  # when a part of a file came
+        around = (self._run, self._attempt, self._stage, self._journal)
+        self._apart = Apart(*around, job, self._hub, self._fork)
         self._places: dict[int, str] = {}  # the node of each rank
         self._told: tuple[float, str] | None = None
         self._gone: dict[str, str] = {}  # nodes on which nothing runs any more, with the reason
@@ -71,7 +76,7 @@ class NodeRanks(Ranks):
     @property
     def unproved(self) -> bool:  # type: ignore[override]
         """Whether it is to be found out what starts the ranks."""
-        return self._kind == "auto"
+        return self._kind == "auto" and not (self._not_up or self._apart.refusal)
 
     def prove(self) -> None:
         """Find out what starts ranks on all nodes; called in a fresh child."""
@@ -103,10 +108,14 @@ class NodeRanks(Ranks):
         if not self._srun:
             self._until = time.monotonic() + _UP_SECONDS
             self._start_guards()
-        self._hub.hear()
-        if self._hub.complete:
-            self._let_go()
+        self.look()
+        if self._hub.lost:
             return True
+        if self._hub.complete:
+            if not self._let:
+                self._let = True
+                self._let_go()
+            return self._apart.ready()
         if not os.path.exists(f"/proc/{self._srun}"):
             said = tail(self._attempt.mpi_log)
             self._not_up = said[-1] if said else "srun ended"
@@ -115,29 +124,38 @@ class NodeRanks(Ranks):
         return bool(self._not_up)
 
     def _start_guards(self) -> None:
+        self._srun = self._fork(self._become_srun)
+
+    def _fork(self, start: Callable[[], None]) -> int:
         parent = os.getpid()
-        self._srun = os.fork()
-        if self._srun:
-            return
+        pid = os.fork()
+        if pid:
+            return pid
         try:
             os.setsid()
             linux.die_with_parent(signal.SIGKILL, parent)
             linux.reset_signals()
-            environment = dict(os.environ)
-            launchers.surroundings(environment)
-            environment[ADDRESS] = self._hub.address
-            environment[HELD] = self._stage.unpacked
-            redirect("/dev/null", os.O_RDONLY, 0)
-            redirect(self._attempt.mpi_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
-            os.dup2(1, 2)
-            command = launchers.on_each_node(
-                self._nodes, "--node", self._run.root, str(self._attempt.number)
-            )
+            start()
+        except OSError as error:
+            os.write(2, f"{error}\n".encode())
+        finally:
+            os._exit(127)
+
+    def _become_srun(self) -> None:
+        environment = dict(os.environ)
+        launchers.surroundings(environment)
+        environment[ADDRESS] = self._hub.address
+        environment[HELD] = self._stage.unpacked
+        redirect("/dev/null", os.O_RDONLY, 0)
+        redirect(self._attempt.mpi_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
+        os.dup2(1, 2)
+        command = launchers.on_each_node(
+            self._nodes, "--node", self._run.root, str(self._attempt.number)
+        )
+        try:
             os.execvpe(command[0], command, environment)
         except OSError as error:
             os.write(2, f"srun cannot be started: {error}\n".encode())
-        finally:
-            os._exit(127)
 
     def _let_go(self) -> None:
         """End srun: a step goes on without it.
@@ -154,8 +172,11 @@ class NodeRanks(Ranks):
 
     def start(self, refusal: int) -> None:
         """Become what starts the ranks; called in a fresh child."""
-        if self._not_up:
-            os.write(refusal, self._not_up.encode())
+        why = self._not_up or "; ".join(self._hub.lost.values())
+        if self._apart.refusal is not None:
+            why = self._apart.refusal.message
+        if why:
+            os.write(refusal, why.encode())
             return
         super().start(refusal)
 
@@ -200,6 +221,10 @@ class NodeRanks(Ranks):
                 self._leave(node, f"the guard of node {node} was killed")
             elif row["event"] == "told":
                 self._told = self._told or (time.monotonic(), node)
+            else:
+                self._apart.take(row)
+                if row["event"] == "file":
+                    self._moved = time.monotonic()
         for node in self._hub.lost.keys() - self._gone.keys():
             self._leave(node, "")
         if self._hub.lost and not self._asked:
@@ -254,11 +279,11 @@ class NodeRanks(Ranks):
     def settle(self) -> None:
         """Have all ended that is left on any node, and hear the last of it."""
         self._hub.tell("end")
-        until = time.monotonic() + _DOWN_SECONDS
+        began = time.monotonic()
         while True:
             self.look()
             left = self._hub.nodes.keys() - self._hub.done - self._hub.lost.keys()
-            seconds = until - time.monotonic()
+            seconds = max(began, self._moved) + _DOWN_SECONDS - time.monotonic()
             if not left or seconds < 0:
                 break
             events.wait(list(self.descriptors), min(seconds, 1.0))
@@ -272,6 +297,8 @@ class NodeRanks(Ranks):
             outcome = Outcome("lost_node", f"node {node}: {why}")
             outcome.tail = tail(self._attempt.node_log(node))
             return outcome
+        if self._apart.refusal is not None:
+            return self._apart.refusal
         if self._not_up:
             # Slurm gives nodes that it has not missed yet, most likely.
             outcome = Outcome("lost_node", f"not all nodes came up: {self._not_up}")

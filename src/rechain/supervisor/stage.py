@@ -10,7 +10,7 @@ from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 from rechain.record.paths import AttemptPaths, RunPaths
 from rechain.supervisor.script import give, redirect
-from rechain.supervisor.variables import PROGRAM, SOURCE, of_data, of_run, surround
+from rechain.supervisor.variables import PROGRAM, SOURCE, of_data, of_run, site_of, surround
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,18 +196,21 @@ class Stage:
         through = "copy" in (self._job.get("source") or {})
         return through or bool(self._job.get("inputs") or self._job.get("outputs"))
 
-    def start_with_data(self, what: str) -> None:
+    def start_with_data(self, what: str, *more: str) -> None:
         """Become the process that brings inputs, or takes outputs; called in a fresh child.
 
         Args:
             what: as `rechain.data.__main__` has it.
+            *more: what it needs to know beside.
         """
-        result = self._attempt.fetch_result if what == "bring" else self._attempt.send_result
+        attempt = self._attempt
+        results = {"bring": attempt.fetch_result, "lend": attempt.lent}
+        result = results.get(what, attempt.send_result)
         redirect("/dev/null", os.O_RDONLY, 0)
         redirect(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
         os.dup2(1, 2)
         code = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.data.__main__"
-        argv = [sys.executable, "-I", "-c", code, what, self._run.root, result]
+        argv = [sys.executable, "-I", "-c", code, what, self._run.root, result, *more]
         os.execve(argv[0], argv, self._prepare_environment | {"RECHAIN_CACHE": self._cache})
 
     def read_inputs(self, status: int) -> None:
@@ -348,6 +351,23 @@ class Stage:
         """The absolute paths of inputs and outputs, and what they are links to."""
         found = [one["place"] for one in self._data if os.path.isabs(one["place"] or "")]
         return [*found, *map(os.path.realpath, found)]
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What a node must have at the same paths: see `apart.Apart`."""
+        assert self._found is not None
+        python, prefix, cache = self._found["python"], self._found["prefix"], f"{self._cache}/"
+        facts = self._found["mpi"] or {"mpiexec": "", "variables": {}}
+        paths = [os.path.realpath(python), facts["mpiexec"], *facts["variables"].values()]
+        # <cache>/<kind>/<name>/...
+        parts = [path[len(cache) :].split("/") for path in paths if path.startswith(cache)]
+        folders = {f"{cache}{'/'.join(part[:2])}" for part in parts if len(part) > 1}
+        packages = site_of(f"{self._run.work}/.packages", self._found) if prefix else ""
+        return {
+            "cache": self._cache, "python": python, "packages": packages,
+            "folders": [prefix] * bool(prefix) + sorted(folders - {prefix}),
+            "places": {one["name"]: one["place"] for one in self._data},
+        }  # fmt: skip
 
     @property
     def with_gpu(self) -> bool:

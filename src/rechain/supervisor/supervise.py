@@ -249,12 +249,12 @@ class Supervisor:
 
     def _make_ready(self, script: Script) -> bool:
         """See to what comes before the script; return False if the attempt must end first."""
-        if script.unproved and self._run_child(script.prove):
-            script.read_proof()
         while not self.stopping and not script.ready():
             self._sleep()
             self._look_around()
             self._reap()
+        if not self.stopping and script.unproved and self._run_child(script.prove):
+            script.read_proof()
         return not self.stopping
 
     def _stopped(self, status: int | None) -> Outcome:

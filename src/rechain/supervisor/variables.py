@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rechain.record.paths import AttemptPaths, RunPaths
 
-__all__ = ["PROGRAM", "SOURCE", "of_data", "of_run", "surround"]
+__all__ = ["PROGRAM", "SOURCE", "of_data", "of_run", "site_of", "surround"]
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What every process of ours is: see `__main__.py`.
@@ -50,8 +50,7 @@ def surround(
     path = [_GUEST]
     if found["prefix"]:
         # That must be there before Python starts, or it would take it for missing for good.
-        version = ".".join(found["lock"]["interpreter"]["version"].split(".")[:2])
-        site = f"{packages}/lib/python{version}/site-packages"
+        site = site_of(packages, found)
         os.makedirs(site, exist_ok=True)
         others = environment.get("PATH", os.defpath)
         bins, activation = found["bin"], found["activation"]
@@ -72,6 +71,12 @@ def surround(
         path.insert(0, _HOOKS)
     path += [one for one in given if one and not one.startswith((_GUEST, installed))]
     environment["PYTHONPATH"] = ":".join(path)
+
+
+def site_of(packages: str, found: dict[str, Any]) -> str:
+    """Return the folder in which Python looks for what the script installs."""
+    version = ".".join(found["lock"]["interpreter"]["version"].split(".")[:2])
+    return f"{packages}/lib/python{version}/site-packages"
 
 
 def of_data(data: list[dict[str, Any]]) -> dict[str, str]:
