@@ -61,6 +61,7 @@ def test_a_cell_trains(name, minor, cache, python, tmp_path):
     installed = {f"{p['name']}=={p['version']}" for p in made["lock"]["packages"]}
     assert {f"numpy=={said['numpy']}", *cell.pins} <= installed
     assert said["padded"] == [[1, 255], [1, 1]]
+    assert set(said["types"]) == {"float32"}
     assert_the_recipe_knows_the_metadata(name, made)
 
 

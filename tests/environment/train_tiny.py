@@ -50,6 +50,11 @@ resumed.run()
 chainer.serializers.save_npz(os.path.join(out, "empty"), L.Linear(None, 3))
 chainer.serializers.load_npz(os.path.join(out, "empty"), L.Linear(None, 3))  # holds a None
 padded = F.pad_sequence([numpy.ones(n, numpy.uint8) for n in (1, 2)], padding=-1)
+scores = chainer.Variable(numpy.zeros((2, 3), numpy.float32))
+loss = F.softmax_cross_entropy(scores, numpy.array([0, 1], numpy.int32))
+loss.backward()
+clipped = F.clip(numpy.full((), 3, numpy.float32), 0.0, 1.0)
+types = [loss.dtype, scores.grad.dtype, clipped.dtype]
 images = F.resize_images(numpy.zeros((1, 1, 2, 2), numpy.float32), (4, 4))
 with open(os.path.join(out, "log")) as log:
     losses = [row["main/loss"] for row in json.load(log)]
@@ -61,6 +66,7 @@ print(
             "prefix": sys.prefix,
             "losses": losses,
             "padded": padded.array.tolist(),
+            "types": [str(one) for one in types],
             "resized": images.shape,
             "files": sorted(os.listdir(out)),
         }

@@ -2,9 +2,9 @@
 
 For environments whose recipe asks for it only; the variable `RECHAIN_COMPAT` names the patches,
 `lock.json` records them. A patch is made right after its module was imported, so before Chainer
-sees it. It adds what is missing; what is there stays as it is, but for two things that every NumPy
-of its time did: Chainer's own call of `numpy.load` allows pickled objects, and a whole number that
-pads a sequence is made to fit the sequence's type.
+sees it. It adds what is missing; what is there stays as it is, but for what every NumPy of its
+time did: Chainer's own call of `numpy.load` allows pickled objects, a whole number that pads a
+sequence is made to fit the sequence's type, a loss and a scalar that is clipped keep their own.
 """
 
 import sys
@@ -174,12 +174,38 @@ def _pad_sequence(module):
     module.PadSequence.forward = fitting
 
 
+def _clip(module):
+    forward = module.Clip.forward_cpu
+
+    def of_its_type(self, x):
+        # NumPy 1.17 to 1.26 make a float64 of a scalar's clip.
+        (y,) = forward(self, x)
+        return (y.astype(x[0].dtype, copy=False),)
+
+    module.Clip.forward_cpu = of_its_type
+
+
+def _softmax_cross_entropy(module):
+    def largest(*values):
+        # The number of labels, by which the loss is divided. NumPy 2 would make the loss a float64
+        # if that is NumPy's own.
+        value = max(*values)
+        return value.item() if isinstance(value, module.numpy.generic) else value
+
+    module.max = largest
+
+
 # By the name that recipes have: the module to wait for, and what is then called with it.
 _PATCHES = {
     "chainer.functions.array.pad_sequence": (
         "chainer.functions.array.pad_sequence",
         _pad_sequence,
     ),
+    "chainer.functions.loss.softmax_cross_entropy": (
+        "chainer.functions.loss.softmax_cross_entropy",
+        _softmax_cross_entropy,
+    ),
+    "chainer.functions.math.clip": ("chainer.functions.math.clip", _clip),
     "chainer.serializers.npz": ("chainer.serializers.npz", _npz),
     "collections": ("collections", _collections),
     "cupy.util": ("cupy", _cupy_util),
