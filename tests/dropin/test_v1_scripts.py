@@ -6,11 +6,15 @@ They know nothing of Rechain: each is started by Python in a folder with Azure's
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from rechain.testing.slurm import MPI_VARIABLES, SlurmCluster
+from tests.conftest import AZURITE_ACCOUNT, AZURITE_KEY, interpreter
 
 pytestmark = pytest.mark.engines
 
@@ -198,3 +202,151 @@ def test_a_script_without(project: Path) -> None:
     assert "['--epochs', '3'] {'loss': [6.0, 3.0, 2.0]}" in said
     assert "failed as it should: True" in said
     assert said[-1] == "{'mse': 0.4} Completed ['Completed', 'Failed', 'Completed']"
+
+
+# Two nodes, one rank on each: data is uploaded, mounted, and trained on.
+TRAIN_ON_TWO = """
+import argparse
+import os
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+import chainermn
+import numpy as np
+from azureml.core.run import Run
+from chainer import training
+from chainer.training import extensions
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--data_dir", required=True)
+parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--output_dir", default="./outputs")
+args = parser.parse_args()
+
+comm = chainermn.create_communicator("naive")
+data = None
+if comm.rank == 0:
+    digits = np.loadtxt(os.path.join(args.data_dir, "pixels.csv"), delimiter=",")
+    x, t = digits[:, 1:].astype("f"), digits[:, 0].astype("i")
+    data = chainer.datasets.TupleDataset(x, t)
+data = chainermn.scatter_dataset(data, comm, shuffle=True, seed=0)
+model = L.Classifier(chainer.Sequential(L.Linear(16, 16), F.relu, L.Linear(16, 3)))
+optimizer = chainermn.create_multi_node_optimizer(chainer.optimizers.Adam(0.01), comm)
+optimizer.setup(model)
+batches = chainer.iterators.SerialIterator(data, 25)
+updater = training.StandardUpdater(batches, optimizer)
+trainer = training.Trainer(updater, (args.epochs, "epoch"), out=args.output_dir)
+if comm.rank == 0:
+    run = Run.get_context()
+    run.log("ranks", comm.size)
+    trainer.extend(extensions.LogReport())
+trainer.run()
+if comm.rank == 0:
+    chainer.serializers.save_npz(os.path.join(args.output_dir, "model.npz"), model)
+    run.log("rows", len(data))
+"""
+
+SUBMIT_TO_TWO = """
+import os
+
+from azureml.core import Experiment, Workspace
+from azureml.core import Datastore
+from azureml.core.compute import ComputeTarget
+from azureml.train.dnn import Chainer
+
+ws = Workspace.from_config()
+compute_target = ComputeTarget(workspace=ws, name="cluster")
+{store}
+ds.upload(src_dir="data", target_path="digits", overwrite=True, show_progress=True)
+script_params = {{
+    "--data_dir": ds.path("digits").as_mount(),
+    "--epochs": 3,
+    "--output_dir": "./outputs",
+}}
+estimator = Chainer(
+    source_directory="code",
+    compute_target=compute_target,
+    script_params=script_params,
+    entry_script="train.py",
+    node_count=2,
+    process_count_per_node=1,
+    distributed_backend="mpi",
+    framework_version="5.1.0",
+    use_gpu=False,
+    use_docker=False,
+)
+experiment = Experiment(workspace=ws, name="two-nodes")
+run = experiment.submit(estimator)
+run.wait_for_completion(show_output=True)
+print(run.get_status(), run.get_metrics()["ranks"], run.get_metrics()["rows"])
+print(len(run.get_metrics()["main/loss"]))
+model = run.register_model(model_name="two", model_path="outputs/model.npz")
+print(model.name, model.version)
+"""
+
+DEFAULT_STORE = "ds = ws.get_default_datastore()"
+BLOB_STORE = """
+ds = Datastore.register_azure_blob_container(
+    workspace=ws,
+    datastore_name="pictures",
+    container_name="pictures",
+    account_name=os.environ["BLOB_ACCOUNT_NAME"],
+    account_key=os.environ["BLOB_ACCOUNT_KEY"],
+    sas_token=None,
+    protocol="http",
+    endpoint=os.environ["BLOB_ENDPOINT"],
+    overwrite=True,
+    create_if_not_exists=True,
+    skip_validation=False,
+    blob_cache_timeout=None,
+    grant_workspace_access=False,
+    subscription_id=None,
+    resource_group=None,
+)
+print(ds.name, ds.datastore_type, ds.container_name, ds.account_name)
+ds = Datastore.get(ws, datastore_name="pictures")
+ds = Datastore(ws, "pictures")
+"""
+
+
+def on_two_nodes(project: Path, shared: Path, monkeypatch, store: str) -> list[str]:
+    (project / "code" / "train.py").write_text(TRAIN_ON_TWO)
+    rows = [[i % 3, *(i % 3 == j % 3 for j in range(16))] for i in range(200)]
+    text = "".join(",".join(str(int(one)) for one in row) + "\n" for row in rows)
+    (project / "data" / "pixels.csv").write_text(text)
+    for name, value in MPI_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    # What the script cannot know: that such a cluster is there, and where its Python 3.6 is.
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path(interpreter('3.6')).parent}")
+    rechain = Path(sys.executable).with_name("rechain")
+    added = subprocess.run(
+        [rechain, "target", "add", "cluster", "--slurm", "--store", shared, "--prepare", "here"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    said = started(project, SUBMIT_TO_TWO.format(store=store))
+    assert said[-3:] == ["Completed 2 100", "3", "two 1"]
+    return said
+
+
+def test_two_nodes_train_on_the_default_datastore(
+    project: Path, environments: Path, slurm: SlurmCluster, monkeypatch
+) -> None:
+    said = on_two_nodes(project, environments, monkeypatch, DEFAULT_STORE)
+    assert "Uploaded 2 of 2 files to workspaceblobstore" in said
+
+
+@pytest.mark.matrix
+def test_two_nodes_train_on_a_blob_store(
+    project: Path, environments: Path, slurm: SlurmCluster, azurite, no_keyring, monkeypatch
+) -> None:
+    monkeypatch.setenv("BLOB_ACCOUNT_NAME", AZURITE_ACCOUNT)
+    monkeypatch.setenv("BLOB_ACCOUNT_KEY", AZURITE_KEY)
+    monkeypatch.setenv("RECHAIN_DATASTORE_PICTURES_ACCOUNT_KEY", AZURITE_KEY)
+    monkeypatch.setenv("BLOB_ENDPOINT", azurite)
+    said = on_two_nodes(project, environments, monkeypatch, BLOB_STORE)
+    assert f"pictures AzureBlob pictures {AZURITE_ACCOUNT}" in said
+    for path in (project / ".rechain").rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            assert AZURITE_KEY.encode() not in path.read_bytes(), path

@@ -157,6 +157,34 @@ class Datastore(Registering):
         return str(self._document["url"])
 
     @property
+    def container_name(self) -> str:
+        """The container of Azure Blob storage, which alone has one."""
+        return self._of_azure("container_name", self.url.partition("://")[2].partition("/")[0])
+
+    @property
+    def account_name(self) -> str:
+        """The account of Azure Blob storage, which alone has one."""
+        return self._of_azure("account_name", self._option("account_name"))
+
+    @property
+    def protocol(self) -> str:
+        """The protocol of Azure Blob storage: `https`, unless it was said otherwise."""
+        return self._of_azure("protocol", self._option("protocol") or "https")
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint of Azure Blob storage: `core.windows.net`, unless it was said otherwise."""
+        return self._of_azure("endpoint", self._option("endpoint") or "core.windows.net")
+
+    def _option(self, name: str) -> str:
+        return str((self._document.get("options") or {}).get(name) or "")
+
+    def _of_azure(self, name: str, value: str) -> str:
+        if self.datastore_type != "AzureBlob":
+            raise AttributeError(f"the datastore {self.name} is no Azure Blob storage: no {name}")
+        return value
+
+    @property
     def storage(self) -> Storage:
         """What reads and writes it, if it is elsewhere."""
         if self._storage is None:
