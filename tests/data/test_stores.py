@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from rechain.record import jsonl
 from rechain.testing.web import WebServer
 from tests.conftest import AZURITE_ACCOUNT as ACCOUNT
 from tests.conftest import AZURITE_KEY as KEY
+from tests.conftest import missing
 
 SCRIPT = """
 import os, sys
@@ -220,6 +224,98 @@ def test_s3_of_a_fake_server_speaks_its_protocol(home, mnist, no_keyring, monkey
         assert len(store.files("rechain-snapshots")) == 1
     finally:
         server.stop()
+
+
+class SshServer:
+    """A real sshd on loopback: one process for each connection, as under inetd."""
+
+    def __init__(self, folder: Path) -> None:
+        path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+        self.program = shutil.which("sshd", path=path) or missing("sshd (Debian: openssh-server)")
+        if os.geteuid() != 0:
+            missing("right to start an sshd")
+        os.makedirs("/run/sshd", exist_ok=True)  # where sshd shuts in its unprivileged part
+        folder.mkdir()
+        self.folder, self.own, self.host = folder, folder / "own", folder / "host"
+        for name in (self.own, self.host):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(name)]
+            subprocess.run(command, check=True)
+        (folder / "config").write_text(
+            f"HostKey {self.host}\nAuthorizedKeysFile {self.own}.pub\nStrictModes no\n"
+            "PasswordAuthentication no\nPermitRootLogin yes\nUsePAM no\n"
+            "Subsystem sftp internal-sftp\n"
+        )
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        command = [self.program, "-i", "-e", "-f", str(self.folder / "config")]
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection, open(self.folder / "log", "ab") as log:
+                streams = {"stdin": connection, "stdout": connection, "stderr": log}
+                self.processes.append(subprocess.Popen(command, **streams))
+
+    def known(self, key: Path | None = None) -> str:
+        words = (key or self.host).with_suffix(".pub").read_text().split()
+        return f"[127.0.0.1]:{self.port} {words[0]} {words[1]}\n"
+
+    def stop(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join()
+        for process in self.processes:
+            process.terminate()
+            process.wait()
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[SshServer]:
+    server = SshServer(tmp_path / "sshd")
+    yield server
+    server.stop()
+
+
+@pytest.mark.engines
+def test_a_real_ssh_server(home, mnist, ssh, no_keyring, tmp_path, monkeypatch) -> None:
+    from paramiko.sftp_file import SFTPFile
+
+    workspace = Workspace.local()
+    url = f"sftp://root@127.0.0.1:{ssh.port}{tmp_path}/remote/part"
+    known = Path(os.environ["HOME"], ".ssh", "known_hosts")
+    known.parent.mkdir()
+    private = ssh.own.read_text()
+    monkeypatch.setenv("RECHAIN_DATASTORE_FAR_PRIVATE_KEY", private)
+
+    def register() -> Datastore:
+        return Datastore.register(workspace, "far", url, create_if_not_exists=True)
+
+    with pytest.raises(
+        UserErrorException, match=rf"is not known; .*ssh-keyscan -p {ssh.port} 127"
+    ):
+        register()
+    known.write_text(ssh.known(ssh.own))
+    with pytest.raises(UserErrorException, match="BadHostKey"):
+        register()
+    known.write_text(ssh.known())
+    store = register()
+    check(home, mnist, store, private.splitlines()[1:2])
+    cut(home, store, monkeypatch, SFTPFile, "write", lambda data: len(data) / (5 << 20))
+    monkeypatch.setenv("RECHAIN_DATASTORE_FAR_PRIVATE_KEY", "no key")
+    with pytest.raises(UserErrorException, match="private_key is no private key"):
+        Datastore(workspace, "far").files("")
+    monkeypatch.delenv("RECHAIN_DATASTORE_FAR_PRIVATE_KEY")
+    with pytest.raises(UserErrorException, match="cannot be opened"):
+        Datastore(workspace, "far").files("")
+    options = {"key_filename": str(ssh.own)}
+    by_file = Datastore.register(workspace, "by_file", url, options=options)
+    assert "data/a.txt" in [name for _, name in by_file.files("")]
 
 
 @pytest.mark.engines

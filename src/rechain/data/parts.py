@@ -39,11 +39,17 @@ def put_sftp(fs: Any, path: str, key: str) -> None:
     fs.makedirs(posixpath.dirname(key), exist_ok=True)
     there = f"{key}.{_mark(path)}~"
     start = fs.info(there)["size"] if fs.exists(there) else 0
-    with open(path, "rb") as file, fs.ftp.open(there, "a") as target:
-        target.set_pipelined(True)
-        file.seek(start)
-        while data := file.read(PART):
-            target.write(data)
+    size = os.stat(path).st_size
+    if not size:
+        fs.touch(there)
+    for first in range(start, size, PART):
+        # Closed after each part: only then has the server answered to all of it.
+        with fs.ftp.open(there, "a") as target:
+            target.set_pipelined(True)
+            target.write(_read(path, first, min(PART, size - first)))
+    if (found := fs.info(there)["size"]) != size:
+        fs.rm(there)
+        raise OSError(f"{found} bytes arrived in place of {size}")
     fs.mv(there, key)
 
 

@@ -54,7 +54,10 @@ KINDS: dict[str, Kind] = {
     ),
     "s3": Kind("S3", "s3", ("key", "secret", "token"), ("endpoint_url", "region")),
     "gs": Kind("GCS", "gcs", ("token",), ("project", "endpoint_url")),
-    "sftp": Kind("SFTP", "sftp", ("password",), ("username", "port", "key_filename"), 1),
+    "sftp": Kind(
+        "SFTP", "sftp", ("password", "private_key", "passphrase"),
+        ("username", "port", "key_filename", "known_hosts"), 1,
+    ),
     "http": _WEB,
     "https": _WEB,
 }  # fmt: skip
@@ -160,15 +163,19 @@ class Storage:
 
         scheme = self._scheme
         try:
-            made = fsspec.get_filesystem_class(scheme)
+            made: Any = fsspec.get_filesystem_class(scheme)
+            if scheme == "sftp":
+                from rechain.data.sftp import Sftp
+
+                made = Sftp
         except ImportError as error:
             raise UserErrorException(
                 f"the datastore {self.name} needs packages that are not installed: "
                 f"pip install 'rechain[{self._kind.extra}]'",
                 error,
             ) from error
-        settings = getattr(self, f"_{scheme.replace('https', 'http')}")(options, anonymous)
         try:
+            settings = getattr(self, f"_{scheme.replace('https', 'http')}")(options, anonymous)
             return made(skip_instance_cache=True, use_listings_cache=False, **settings)
         except Exception as error:
             self._fail(error, "be opened")
@@ -206,6 +213,10 @@ class Storage:
         user, _, host = self.url.partition("://")[2].partition("/")[0].rpartition("@")
         host, _, port = host.partition(":")
         found = {**options, **self._secrets, "host": host}
+        if text := found.pop("private_key", None):
+            from rechain.data.sftp import key_of
+
+            found["pkey"] = key_of(text, found.get("passphrase"))
         if user:
             found["username"] = user
         if port or "port" in found:
