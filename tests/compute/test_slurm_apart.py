@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from rechain.record import jsonl
 from rechain.record.journal import AttemptState, fold
 from rechain.record.paths import RunPaths
 from rechain.testing import processes_of, wait_for, wait_for_end
+from rechain.testing.network import Cables, free_ports
 from rechain.testing.slurm import MPI_VARIABLES, SlurmCluster
 from tests.compute.test_slurm_nodes import cmdline
 from tests.conftest import missing
@@ -58,11 +60,16 @@ class Lab:
         self.home = home
         self.cache = tmp_path / "cache"
         self.cache.mkdir(exist_ok=True)
-        self.rechain("target", "add", "lab", "--slurm", "--store", self.cache, "--mpi", "mpirun")
+        self.add()
         (tmp_path / "shared").mkdir()
         self.store = Datastore.register(Workspace.local(), "shared", str(tmp_path / "shared"))
         for own in (home, tmp_path / "home", self.cache):
             self.part(own)
+
+    def add(self, *options: str | Path) -> None:
+        """Describe the cluster."""
+        words = ("--slurm", "--store", self.cache, "--mpi", "mpirun", *options)
+        self.rechain("target", "add", "lab", *words)
 
     def part(self, folder: Path, *options: str) -> None:
         """Have n2 see an empty folder of its own where n1 has this one."""
@@ -234,6 +241,47 @@ def test_a_datastore_that_the_node_does_not_see_is_said(lab: Lab) -> None:
     )
     assert os.path.exists(f"{default.folder}/{path}")
     assert not any(run.run_id in path for path in lab.left_on("n2"))
+
+
+@pytest.mark.matrix
+def test_the_nodes_share_nothing_but_s3_of_a_fake_server(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto's server is a mock of S3; it is where the controller is, on the nodes' network."""
+    import boto3
+
+    keys = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "something"}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    prologue = tmp_path / "prologue"  # secrets are not among the variables of a Slurm job
+    keys["PATH"] = f"{os.path.dirname(sys.executable)}:$PATH"
+    prologue.write_text("".join(f"export {name}={value}\n" for name, value in keys.items()))
+    lab.add("--prologue", prologue)
+    address, (port,) = Cables().address(0), free_ports(1)
+    command = [sys.executable, "-m", "moto.server", "-H", address, "-p", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+        try:
+
+            def answers() -> bool:
+                with socket.socket() as probe:
+                    return probe.connect_ex((address, port)) == 0
+
+            wait_for(answers, "the server is up", PATIENCE)
+            url = f"http://{address}:{port}"
+            boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(
+                Bucket="bucket"
+            )
+            store = Datastore.register(
+                Workspace.local(), "s3store", "s3://bucket/part", options={"endpoint_url": url}
+            )
+            lab.part(Path(lab.store.folder).parent)
+            run = lab.submit(SCRIPT, through=store)
+            state = ended(run)
+        finally:
+            server.kill()
+    assert state.end["cause"] == "completed", (state.end, state.notes)
+    assert sorted(os.listdir(f"{run.work}/logs")) == [f"big{rank}" for rank in range(4)]
+    assert "came from s3store/" in Path(run.attempt(1).node_log("n2")).read_text()
 
 
 @pytest.mark.matrix

@@ -151,7 +151,8 @@ def _borrow(
     else:
         path = DataCache(cache, say).tree(datastore.storage, lent["path"], run.root)["place"]
     try:
-        place, fresh = packed.unpack(packed.Pack(path, lent["document"]), f"{cache}/borrowed")
+        own = jsonl.read(run.job)["slurm"].get("node_store") or f"{cache}/borrowed"
+        place, fresh = packed.unpack(packed.Pack(path, lent["document"]), own)
     except packed.NotUnpacked as error:
         raise UserErrorException(
             f"the environment cannot be unpacked there: {error.message}"

@@ -316,8 +316,8 @@ def _see(path: str) -> IO[bytes]:
         try:
             return open(path, "rb")
         except FileNotFoundError:
-            if time.monotonic() > until:
-                raise
+            if time.monotonic() > until or not os.path.isdir(os.path.dirname(path)):
+                raise  # the store is not shared, or does not have it
             time.sleep(0.2)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from rechain.record import jsonl
 from rechain.supervisor.variables import SOURCE
@@ -28,18 +29,26 @@ __all__ = ["Apart", "OwnFolder", "make_own_folder", "sees"]
 
 _CHUNK = 1 << 17  # bytes of a file in one row
 _MOST = 1 << 20  # bytes that wait to be sent
+_SEEN = 60.0  # seconds for a node to see a file of a file system that is shared
 
 # These only grow, so what is new of them is enough.
 _GROWING = (".out", ".err", ".log", ".jsonl")
+_WHEN_ALL_IS_OVER = ("work", "data", "uploads")
 _PASSED_OVER = (".packages", "__pycache__")
 
 # What of a file tells that it has changed: size, modification time, inode.
 _State = tuple[int, int, int]
 
 
-def sees(attempt: AttemptPaths) -> bool:
-    """Return whether this node sees the record."""
-    return os.path.exists(attempt.journal)
+def sees(run: RunPaths, attempt: AttemptPaths) -> bool:
+    """Return whether this node sees the record; what another host has just written comes late."""
+    until = time.monotonic() + _SEEN
+    while not os.path.exists(attempt.journal):
+        shared = os.path.exists(run.job) and not os.path.exists(run.apart)
+        if not shared or time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def make_own_folder(run: RunPaths, attempt: AttemptPaths) -> None:
@@ -136,11 +145,13 @@ class OwnFolder:
         if result["ok"]:
             for folder in result["held"]:
                 packed.hold(folder)
-            self._sent.update((path, _state(found)) for path, found in self._all())
+            for folder in _WHEN_ALL_IS_OVER:
+                found = _files(self._run.root, folder)
+                self._sent.update((path, _state(status)) for path, status in found)
         self._line.say("brought", why="" if result["ok"] else result["message"])
 
     def _all(self) -> Iterator[tuple[str, os.stat_result]]:
-        for folder in (self._attempts, "metrics", "work", "data", "uploads"):
+        for folder in (self._attempts, "metrics", *_WHEN_ALL_IS_OVER):
             yield from _files(self._run.root, folder)
 
     def report(self) -> None:
@@ -302,7 +313,7 @@ class Apart:
         text = f"{some} cannot see the run's folder: what its ranks need goes through the "
         text += f"datastore {source['copy']['store']['name']}, and what they write is copied here"
         self._journal.write("note", text=text)
-        for folder in ("work", "data", "uploads"):
+        for folder in _WHEN_ALL_IS_OVER:
             found = _files(self._run.root, folder)
             self._before.update((path, _state(status)) for path, status in found)
         folders = jsonl.dumps(self._stage.seen["folders"])

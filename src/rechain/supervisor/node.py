@@ -51,7 +51,7 @@ def guard_node(run_folder: str, number: str) -> NoReturn:
     linux.become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: None)  # the guard hears it, too, and says so
     attempt = run.attempt(int(number))
-    apart = not sees(attempt)
+    apart = not sees(run, attempt)
     hosts = [os.environ.get(key, "") for key in ("SLURM_LAUNCH_NODE_IPADDR", "SLURM_SUBMIT_HOST")]
     hosts = [host for host in hosts if host]
     line = link.call(os.environ.pop(link.ADDRESS), hosts, name, apart=apart)

@@ -365,7 +365,7 @@ class Stage:
         packages = site_of(f"{self._run.work}/.packages", self._found) if prefix else ""
         return {
             "cache": self._cache, "python": python, "packages": packages,
-            "folders": [prefix] * bool(prefix) + sorted(folders - {prefix}),
+            "folders": [prefix] * bool(prefix and not self.unpacked) + sorted(folders - {prefix}),
             "places": {one["name"]: one["place"] for one in self._data},
         }  # fmt: skip
 
