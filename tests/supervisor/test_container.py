@@ -85,6 +85,40 @@ class Contained:
         return int(started[who]["pid"])
 
 
+WRITES = """
+import sys
+for place in sys.argv[1:]:
+    try:
+        with open(place + "/new", "w"):
+            print("written")
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+@pytest.mark.engines
+def test_a_mounted_dataset_is_read_only(engine: ThrowAwayEngine, tmp_path: Path) -> None:
+    """As in v1; and what v1 mounts by a reference can be written to, as there."""
+    inputs = []
+    for kind in ("dataset", "reference"):
+        folder = tmp_path / kind / "pictures"
+        folder.mkdir(parents=True)
+        (folder / "a").write_text("x")
+        store = {"name": kind, "type": "Local", "url": str(folder.parent)}
+        source = {"store": store, "path": "pictures"}
+        inputs.append(
+            {"name": kind, "kind": kind, "mode": "mount", "variable": kind, "text": f"@{kind}",
+             "path_on_compute": None, "overwrite": False, "sources": [source], "dataset": None,
+             "required": True}
+        )  # fmt: skip
+    run = Contained(engine, tmp_path, WRITES, arguments=("@dataset", "@reference"), inputs=inputs)
+    state = run.ends("completed")
+    assert run.text_of(0) == "Read-only file system\nwritten\n"
+    assert "the input reference was written to while the run went on: 1 new (new)" in [
+        note for attempt in state.attempts for note in attempt.notes
+    ]
+
+
 EVERYTHING = """
 import json, os, shutil, sys
 from azureml.core import Run

@@ -100,6 +100,10 @@ class _Bringing:
             alone = len(pairs) == 1 and (not whole or os.path.isfile(there))
             place = os.path.join(target, pairs[0][1]) if alone else target
         found = {**_described(wanted, rows), "place": place, "value": place}
+        local = "://" not in wanted["sources"][0]["store"]["url"]
+        if local and len(sources) == 1 and wanted["mode"] == "mount":  # it is what the store has
+            found["base"] = os.path.dirname(there) if os.path.isfile(there) else there
+            found["whole"] = whole and not os.path.isfile(there)
         if wanted["mode"] == "direct":
             found["value"] = (wanted["dataset"] or {}).get("id") or str(
                 uuid.UUID(found["version"][:32])

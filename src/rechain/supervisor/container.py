@@ -187,6 +187,7 @@ class Container(Script):
         outside = [_there(path) for path in (*self._options["mounts"], *self._stage.places)]
         mounts = dict.fromkeys((GUEST, *self._facts["pip"]), False)
         mounts |= dict.fromkeys([workspace, *outside], True)
+        mounts |= dict.fromkeys(self._stage.read_only, False)
         argv = command(
             self._facts["engine"],
             self._facts["image"]["id"],

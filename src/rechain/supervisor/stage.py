@@ -234,6 +234,26 @@ class Stage:
         raise EnvironmentFailure(*said, cause="input")
 
     @property
+    def read_only(self) -> list[str]:
+        """What a script in a container cannot write to: datasets, as in v1, and cached copies."""
+        written = {os.path.realpath(one["place"]) for one in self._data if "store" in one}
+        found = [
+            os.path.realpath(one["place"])
+            for one in self._data
+            if one["mode"] == "mount" and "store" not in one
+            and (one["kind"] == "dataset" or not one.get("base"))
+        ]  # fmt: skip
+        return [place for place in found if place not in written]
+
+    def changed_inputs(self) -> list[str]:
+        """Return what to say of mounted inputs that are not what they were at the start."""
+        if not any(one.get("base") for one in self._data):
+            return []
+        from rechain.supervisor.inputs import changes
+
+        return [text for one in self._data if (text := changes(one))]
+
+    @property
     def sends(self) -> bool:
         """Whether outputs are to be copied, or registered when the run has completed."""
         return any(one.get("sent") or one.get("registration") for one in self._data)

@@ -158,6 +158,8 @@ class Supervisor:
             stage.say_how_it_goes_on(self.journal)
         outcome = self._run_script(stage)
         ran = self._script is not None
+        for note in stage.changed_inputs() if ran else ():
+            self.journal.write("note", text=note)
         return self._send_outputs(stage, outcome) if stage.sends and ran else outcome
 
     def _send_outputs(self, stage: Stage, outcome: Outcome) -> Outcome:
