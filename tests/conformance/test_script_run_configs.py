@@ -51,7 +51,7 @@ WRONG: list[Call] = [
     {"distributed_job_config": "mpi"},
     {"distributed_job_config": obj("ParallelTaskConfiguration")},
     {"distributed_job_config": obj("Mpi")}, {"docker_runtime_config": "docker"},
-    {"resume_from": "old"}, {"run_config": None, "resume_from": 5},
+    {"resume_from": 5}, {"run_config": None, "resume_from": 5},
 ]  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_resuming_changes_no_list_of_the_caller(home) -> None:
         ({"environment": "e"}, UserErrorException, "must be an Environment"),
         ({"run_config": "x"}, UserErrorException, "must be a RunConfiguration"),
         ({"max_run_duration_seconds": "x"}, UserErrorException, "must be a number"),
-        ({"resume_from": "x"}, UserErrorException, "must be a DataPath"),
+        ({"resume_from": 3}, UserErrorException, "must be a DataPath"),
         ({"command": "python a.py"}, UserErrorException, "both say what to run"),
     ],
 )

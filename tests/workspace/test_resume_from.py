@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from rechain import DataPath, Run, Workspace
+from rechain import DataPath, Environment, Run, ScriptRunConfig, Workspace
+from rechain.data import Datastore
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
 from rechain.record.paths import RunPaths
 from rechain.supervisor.resume import plan
+from rechain.testing.web import WebServer
 from tests.supervisor.test_resume import RESUME, save, truncate
 
 pytestmark = pytest.mark.fast
@@ -145,9 +147,31 @@ def test_what_cannot_be_resumed_from_is_refused_before_there_is_a_run(
     assert [run.id for run in Workspace.local().get_runs()] == [old.id]
 
 
-def test_the_newer_form_cannot_say_it_and_does_not_lose_it(submit, old) -> None:
-    with pytest.raises(UserErrorException, match="which a ScriptRunConfig cannot say"):
-        submit.estimator(RESUME, resume_from=old).to_script_run_config()
+def test_the_newer_form_says_it_too(submit, old, home) -> None:
+    """Made from an estimator, or written as it is: by the run, its id, a folder, a file."""
+    one = submit.estimator(RESUME + TELL, resume_from=old).to_script_run_config()
+    environment = Environment("own")
+    environment.python.user_managed_dependencies = True
+    folder = f"{old.folder}/work/result"
+    several = [
+        ScriptRunConfig(str(submit.source), "train.py", environment=environment, resume_from=given)
+        for given in (old, old.id, folder, f"{folder}/snapshot_iter_200")
+    ]
+    for config in [one, *several]:
+        run = submit.experiment.submit(config)
+        run.wait_for_completion()
+        assert said(run) == "--resume result/snapshot_iter_200"
+        assert facts(run)["iteration"] == 200
+
+
+def test_a_data_path_elsewhere_is_looked_into_for_scripts_of_chainers(submit, tmp_path) -> None:
+    save(tmp_path / "served" / "old/result/snapshot_iter_200", 200)
+    with WebServer(tmp_path / "served") as web:
+        store = Datastore.register(Workspace.local(), "web", web.url)
+        run = submit.done(RESUME + TELL, resume_from=DataPath(store, "old"))
+        assert said(run) == "--resume old/result/snapshot_iter_200", run.cause
+        run = submit.done(V1, resume_from=DataPath(store, "old"))
+        assert said(run).startswith("--resume-from /"), run.cause
 
 
 def test_a_run_with_broken_snapshots_only_names_them(submit, old) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from rechain import Run
 from rechain.exceptions import UserErrorException
+from rechain.record.journal import fold
+from rechain.record.paths import RunPaths
 
 pytestmark = pytest.mark.fast
 
@@ -266,3 +268,34 @@ def test_a_run_of_a_place_only_others_know_is_listed(submit) -> None:
     Path(run.folder, "attempts/1/journal.jsonl").unlink()
     (listed,) = submit.experiment.get_runs()
     assert listed.get_status() == "Starting"
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "name"),
+    [
+        ("mnist", "get_mnist", "mnist"),
+        ("fashion_mnist", "get_fashion_mnist", "fashion-mnist"),
+        ("cifar", "get_cifar10", "cifar10"),
+        ("cifar", "get_cifar100", "cifar100"),
+    ],
+)
+def test_a_fake_chainer_whose_download_fails_gets_the_way_out(
+    submit, source, module, function, name
+) -> None:
+    """The traceback is Chainer's; what fails is a real connection to a port without a server."""
+    for package in ("chainer", "chainer/dataset", "chainer/datasets"):
+        (source / package).mkdir()
+        (source / package / "__init__.py").touch()
+    (source / "chainer/dataset/download.py").write_text(
+        "import urllib.request\ndef cached_download(url):\n    urllib.request.urlretrieve(url)\n"
+    )
+    (source / f"chainer/datasets/{module}.py").write_text(
+        "from chainer.dataset.download import cached_download\n"
+        f"def {function}():\n    cached_download('http://127.0.0.1:1/x')\n"
+    )
+    run = submit.done(f"from chainer.datasets.{module} import {function}\n{function}()")
+    end = fold(RunPaths(run.folder)).end
+    assert end["detail"].startswith("urllib.error.URLError")
+    assert f"rechain data chainer {name} --from" in end["hint"]
+    other = submit.done("import urllib.request as r; r.urlopen('http://127.0.0.1:1/x')")
+    assert not fold(RunPaths(other.folder)).end["hint"]

@@ -7,7 +7,6 @@ import copy
 from rechain.estimator import arguments, inputs
 from rechain.estimator.script_run_config import ScriptRunConfig
 from rechain.estimator.validation import is_notebook, parameter_of
-from rechain.exceptions import UserErrorException
 from rechain.runconfig.conda_dependencies import CondaDependencies
 from rechain.runconfig.environment import Environment
 
@@ -22,11 +21,6 @@ def as_script_run_config(estimator: MMLBaseEstimator) -> ScriptRunConfig:
     """Return a description of the same run; see `MMLBaseEstimator.to_script_run_config`."""
     changed, argv = estimator._as_changed()
     given = changed._given
-    if given["resume_from"] is not None and inputs.as_data(given["resume_from"]) is None:
-        raise UserErrorException(
-            f"resume_from is {given['resume_from']!r}, which a ScriptRunConfig cannot say: it "
-            "takes a DataPath; submit the estimator itself."
-        )
     run = copy.deepcopy(changed.run_config)
     if given["environment_definition"] is None:
         run.environment = _environment(changed)
@@ -37,6 +31,7 @@ def as_script_run_config(estimator: MMLBaseEstimator) -> ScriptRunConfig:
     elif is_notebook(given["entry_script"]):  # whose parameters are written in another way
         run.arguments = list(arguments.to_notebook_argv(given["script_params"]))
     made = ScriptRunConfig(changed.source_directory, run_config=run)
+    made._resumed = given["resume_from"]
     made._references = {
         name: value for name, value in inputs.find(given).items() if hasattr(value, "mode")
     }

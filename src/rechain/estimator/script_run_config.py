@@ -40,7 +40,8 @@ class ScriptRunConfig:
         environment: what it finds installed; v1's default environment if left out.
         distributed_job_config: how its processes are laid out.
         resume_from: a `DataPath` with what an earlier run left, mounted for the script and given
-            to it as `--resume-from`.
+            to it as `--resume-from`; or a run, a run's id, or the path of a snapshot or of a
+            folder with snapshots.
         max_run_duration_seconds: after this time (s) the run is stopped; None for no limit.
         command: what to run, in place of a script and its arguments. A list becomes one command
             line, joined by spaces as in v1.
@@ -97,6 +98,7 @@ class ScriptRunConfig:
         self.run_config = run_config or RunConfiguration()
         self._telemetry_values = _telemetry_values
         self._references: dict[str, DataReference] = {}
+        self._resumed: Any = None
         if run_config is None:
             if compute_target not in (None, ""):
                 self.run_config.target = _target(compute_target)
@@ -144,14 +146,15 @@ class ScriptRunConfig:
         elif theirs:
             log(f"{name} is taken as given, not from run_config", None)
 
-    def _resume_from(self, path: Any) -> None:
+    def _resume_from(self, given: Any) -> None:
         from rechain.data.data_path import DataPath, DataPathComputeBinding
+        from rechain.estimator.validation import check_resume_from
 
-        if not isinstance(path, DataPath):
-            raise UserErrorException(
-                f"resume_from is {path!r}, a {type(path).__name__}; it must be a DataPath."
-            )
-        reference = path.create_data_reference("MODEL_LOCATION", DataPathComputeBinding())
+        check_resume_from(given)
+        self._resumed = given
+        if not isinstance(given, DataPath):
+            return  # how the script goes on from it, it is asked when it is submitted
+        reference = given.create_data_reference("MODEL_LOCATION", DataPathComputeBinding())
         self._references["MODEL_LOCATION"] = reference
         self.run_config.data_references["MODEL_LOCATION"] = reference.to_config()
         self.arguments = [*(self.arguments or ()), "--resume-from", str(reference)]

@@ -350,11 +350,13 @@ def _is_target(target: object) -> bool:
     return all(isinstance(getattr(target, name, None), str) for name in ("name", "type"))
 
 
-def _check_data(given: Given) -> None:
-    resume, store = given["resume_from"], given["source_directory_data_store"]
-    if resume is None and store is None and not given["inputs"]:
-        return
-    from rechain.data import DataPath, DataReference, DatasetConsumptionConfig, Datastore
+def check_resume_from(resume: object) -> None:
+    """See whether it says where to go on.
+
+    Raises:
+        UserErrorException: it does not.
+    """
+    from rechain.data import DataPath
 
     # A run is known by what it has: this package comes before that of runs.
     if not (
@@ -367,6 +369,15 @@ def _check_data(given: Given) -> None:
             'as DataPath(workspace.get_default_datastore(), "old"), or a run, a run\'s id, or the '
             "path of a snapshot or of a folder with snapshots."
         )
+
+
+def _check_data(given: Given) -> None:
+    resume, store = given["resume_from"], given["source_directory_data_store"]
+    if resume is None and store is None and not given["inputs"]:
+        return
+    from rechain.data import DataReference, DatasetConsumptionConfig, Datastore
+
+    check_resume_from(resume)
     for value in given["inputs"] or ():
         if not isinstance(value, (DataReference, DatasetConsumptionConfig, Datastore)):
             raise UserErrorException(

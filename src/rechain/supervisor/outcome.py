@@ -14,6 +14,11 @@ __all__ = ["Outcome", "oom_kills", "read_outcome", "tail"]
 
 _TAIL_BYTES = 65536
 _TAIL_LINES = 20
+_DATASETS = {
+    "fashion_mnist": "fashion-mnist", "mnist": "mnist", "cifar": "cifar10",
+    "cifar100": "cifar100", "ptb": "ptb",
+}  # fmt: skip
+"""Modules of `chainer.datasets`, and what `rechain data chainer` calls what they download."""
 
 
 class Outcome:
@@ -97,14 +102,35 @@ def read_outcome(status: int, stderr: str, work: str, oom_before: int) -> Outcom
     outcome = Outcome("user_error", f"exit {code}")
     outcome.exit_code = code
     outcome.tail = tail(stderr)
-    exception, where = _last_traceback(tail(stderr, lines=2000), work)
+    lines = tail(stderr, lines=2000)
+    exception, where = _last_traceback(lines, work)
     if exception:
+        outcome.hint = _hint(exception, lines)
         name = exception.partition(":")[0].rpartition(".")[2]
         outcome.message = f"exit {code}, {name}" + (f" at {where}" if where else "")
         outcome.detail = exception
     elif outcome.tail:
         outcome.detail = outcome.tail[-1]
     return outcome
+
+
+def _hint(exception: str, lines: list[str]) -> str:
+    """Return what to do where a dataset of Chainer's could not be downloaded; else nothing."""
+    kinds = ("urllib.error.", "ConnectionError", "ConnectionResetError", "TimeoutError", "OSError")
+    if not (exception.startswith(kinds) or "urlopen" in exception):
+        return ""
+    if not any("/chainer/dataset/download.py" in line for line in lines):
+        return ""
+    if any(line.endswith(", in get_cifar100") for line in lines):
+        lines = ["/chainer/datasets/cifar100.py"]
+    for module, name in _DATASETS.items():
+        if any(f"/chainer/datasets/{module}.py" in line for line in lines):
+            return (
+                "The addresses of Chainer's datasets are dead or slow. Give it the files: "
+                f"rechain data chainer {name} --from FOLDER, then --input "
+                "CHAINER_DATASET_ROOT=workspaceblobstore/chainer."
+            )
+    return ""
 
 
 def _signal_name(number: int) -> str:

@@ -26,7 +26,9 @@ _OF_V1 = "--resume-from"
 
 
 def resumed(workspace: Workspace, given: Any, job: Job) -> Job:
-    """Return a job that goes on from what an estimator's `resume_from` names. Pure.
+    """Return a job that goes on from what an estimator's `resume_from` names.
+
+    Writes nothing, but fetches what lies in storage elsewhere, to see what it is.
 
     Args:
         workspace: where runs are looked for.
@@ -40,10 +42,14 @@ def resumed(workspace: Workspace, given: Any, job: Job) -> Job:
     script = command[0]
     seen = resume.habits(os.path.join(source, script), source)
     facts: dict[str, Any]
+    elsewhere = ""
     if hasattr(given, "datastore_name"):
         named = f"{given.datastore_name}/{given.path_on_datastore or ''}"
         place = command[-1] if command[-2:-1] == [_OF_V1] else ""
-        if seen.of_v1 or not (seen.option or seen.itself) or not os.path.exists(place):
+        asks = not seen.of_v1 and (seen.option or seen.itself)
+        if asks and place and not given._datastore.folder:
+            place, elsewhere = _fetched(given), os.path.normpath(given.path_on_datastore or "")
+        if not asks or not os.path.exists(place):
             # v1's contract: the folder as it lies, whatever is in it.
             facts = {"run": None, "path": named, "how": "argument", "option": _OF_V1}
             return job.replace(resumed={**facts, "snapshot": None, "iteration": None})
@@ -52,6 +58,8 @@ def resumed(workspace: Workspace, given: Any, job: Job) -> Job:
     run, root = _located(workspace, given)
     path, iteration, broken = _newest(run, root)
     inside = _place(run, root, path, source)
+    if elsewhere and os.path.isdir(root):  # the cache's own name of the folder says nothing
+        inside = os.path.join(os.path.basename(elsewhere), os.path.relpath(path, root))
     facts = {"run": run and run.run_id, "path": path, "snapshot": inside}
     arguments = job.command[1:]
     if seen.itself:
@@ -66,6 +74,18 @@ def resumed(workspace: Workspace, given: Any, job: Job) -> Job:
     if broken:
         text += f"; passed over because broken: {', '.join(broken)}"
     return job.replace(command=[script, *arguments], resumed=facts, notes=[*job.notes, text])
+
+
+def _fetched(given: Any) -> str:
+    """Return the machine's copy of what a `DataPath` into storage elsewhere names."""
+    from rechain.data.cache import DataCache
+    from rechain.data.paths import inside
+    from rechain.environment import store
+
+    datastore, path = given._datastore, given.path_on_datastore
+    cache = DataCache(store.cache_root())
+    tree = cache.tree(datastore.storage, inside(datastore.name, path), "/nonexistent/resumed")
+    return str(tree["place"])
 
 
 def in_words(facts: dict[str, Any]) -> str:

@@ -91,6 +91,7 @@ def prepare(
     """
     from rechain.estimator import MMLBaseEstimator, compile
 
+    going_on = getattr(config, "_resumed", None)  # of a ScriptRunConfig
     if not isinstance(config, MMLBaseEstimator):
         from rechain.estimator.as_estimator import as_estimator
 
@@ -117,7 +118,8 @@ def prepare(
         tags=tags,
         default_datastore=experiment.workspace.get_default_datastore,
     )
-    going_on = config._given["resume_from"]
+    if going_on is None:
+        going_on = config._given["resume_from"]
     if going_on is not None:
         from rechain.workspace.resuming import resumed
 
