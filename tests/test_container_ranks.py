@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.test_chainermn import SCRIPT as TRAINING
 CELLS = [
     pytest.param("podman", "mpich", marks=pytest.mark.engines),
     pytest.param("podman", "openmpi", marks=pytest.mark.matrix),
-    pytest.param("docker", "mpich", marks=pytest.mark.matrix),
+    pytest.param("docker", "mpich", marks=pytest.mark.engines),
     pytest.param("docker", "openmpi", marks=pytest.mark.matrix),
 ]
 PAIRS = [cell.values for cell in CELLS]
@@ -279,3 +280,58 @@ def test_chainermn_trains_in_an_image_that_is_taken_as_it_is(
     lock = jsonl.read(f"{said['folder']}/lock.json")
     assert (lock["kind"], lock["mpi"]["family"]) == ("user-managed", "mpich")
     assert lock["mpi"]["mpiexec"] == "/opt/rechain/mpi/bin/mpiexec"
+
+
+def under_way(home: Path, family: str) -> tuple[subprocess.Popen[str], RunPaths]:
+    """Start two ranks that stay, and wait until both are up."""
+    source = home / "code"
+    source.mkdir()
+    (source / "train.py").write_text(ENDS)
+    command = [
+        sys.executable, "-m", "rechain", "run", "--json", "--docker", "-n", "2", "--mpi", family,
+        "--framework-version", "7.0.0", "--python", interpreter("3.6"), "--grace", "1",
+        str(source / "train.py"), "wait",
+    ]  # fmt: skip
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def up() -> Path | None:
+        assert started.poll() is None, started.communicate()
+        for folder in (home / ".rechain" / "experiments").glob("*/*"):
+            outputs = [folder / "attempts" / "1" / f"{rank}.out" for rank in range(2)]
+            if all(one.exists() and "up" in one.read_text() for one in outputs):
+                return folder
+        return None
+
+    return started, RunPaths(str(wait_for(up, "both ranks are up", 300)))
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("engine", "family"), PAIRS, indirect=["engine"])
+@pytest.mark.parametrize("victims", [("supervisor",), ("guard",), ("guard", "supervisor")])
+def test_whoever_of_the_pair_is_killed_no_rank_stays_in_its_container(
+    based, home: Path, environments: Path, family: str, victims
+) -> None:
+    started, run = under_way(home, family)
+    attempt = fold(run).last
+    pids = [attempt.attempt[who]["pid"] for who in victims]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+    said, errors = started.communicate(timeout=300)  # it reads the run, and so ends what is left
+    assert jsonl.loads(said)["cause"] == "supervisor_lost", errors
+    wait_for(lambda: not processes_of(run), "its processes are gone", 120)
+    wait_for(lambda: not based.run("ps", "--all", "--quiet"), "its container is gone", 120)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("engine", "family"), PAIRS, indirect=["engine"])
+def test_ranks_in_a_container_are_canceled(
+    based, home: Path, environments: Path, family: str
+) -> None:
+    started, run = under_way(home, family)
+    subprocess.run([sys.executable, "-m", "rechain", "cancel", run.run_id], check=True)
+    said, errors = started.communicate(timeout=300)
+    assert jsonl.loads(said)["cause"] == "canceled", errors
+    for rank in range(2):
+        assert "asked" in Path(run.attempt(1).stdout(rank)).read_text()
+    wait_for(lambda: not processes_of(run), "its processes are gone", 120)

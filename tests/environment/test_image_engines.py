@@ -157,30 +157,84 @@ def test_twenty_first_builds_are_one(engine, cache, tmp_path) -> None:
     assert sum("building the image" in text for text in said) == 1
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize("step", range(1, 11))
-def test_a_build_killed_at_any_step_leaves_nothing_that_looks_finished(
-    engine, cache, tmp_path, step
-) -> None:
-    # A package of its own for each step, so that no layer of an earlier test hides it.
-    spec = wanted(engine, pip=[f"six==1.{step + 5}.0"])
+def new_base(engine, tmp_path):
+    """Return a base of the test's own, so that no layer of another test hides a step."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "Dockerfile").write_text(
+        f"FROM {engine.base_image()}\nENV TEST={os.getpid()}-{tmp_path.name}\n"
+    )
+    name = f"localhost/rechain-test-base:{tmp_path.name.lower()[-100:]}"
+    engine.run("build", "--network=host", "--tag", name, str(tmp_path / "base"))
+    return name
+
+
+def killed_at(engine, cache, tmp_path, spec, step):
+    """Kill a build as soon as it says `step`; return the name of the image it was building."""
     killed = start_building(engine, cache, tmp_path, spec)
     assert killed.stdout is not None
     name = ""
     for line in killed.stdout:
         if found := re.search(r"building the image (\S+)", line):
             name = found[1]
-        if re.match(rf"(?i)step {step}/", line):
+        if re.search(step, line):
             break
+    else:
+        pytest.fail(f"it never came to {step}")
     os.killpg(killed.pid, signal.SIGKILL)
     killed.stdout.read()
     killed.wait()
-    if step < 10:
+    return name
+
+
+STEPS = [
+    "COPY python/", "RUN cd /opt/rechain", "COPY recipe/", "RUN .*compileall", "COPY packages/",
+    "^built in",
+]  # fmt: skip
+IN_CI = {("podman", "COPY python/"), ("docker", "COPY packages/")}
+
+
+@pytest.mark.parametrize(
+    ("engine", "step"),
+    [
+        pytest.param(
+            name,
+            step,
+            marks=pytest.mark.engines if (name, step) in IN_CI else pytest.mark.matrix,
+            id=f"{name}-{'-'.join(re.findall('[a-z]+', step))}",
+        )
+        for name in ("podman", "docker")
+        for step in STEPS
+    ],
+    indirect=["engine"],
+)
+def test_a_build_killed_at_any_step_leaves_nothing_and_the_next_is_whole(
+    engine, cache, tmp_path, step
+) -> None:
+    spec = wanted(engine, pip=["six"], asked=new_base(engine, tmp_path))
+    name = killed_at(engine, cache, tmp_path, spec, step)
+    if step != "^built in":
         assert not engine.run("images", "--quiet", name).strip()
         assert store.find_image(cache, spec, engine.name) is None
     again = start_building(engine, cache, tmp_path, spec)
-    assert "ID sha256:" in again.communicate(timeout=600)[0]
+    said = again.communicate(timeout=600)[0]
+    made = store.find_image(cache, spec, engine.name)
+    assert f"ID {made['id']}" in said
+    code = "import six, ssl, os; print(os.path.exists(six.__cached__))"
+    assert run_in(engine, made, "python", "-c", code) == "True"
     assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
+    everything = ["--external"] if engine.name == "podman" else []
+    assert engine.run("ps", "--all", "--quiet", *everything).split() == []
+
+
+@pytest.mark.matrix
+def test_a_build_killed_while_git_is_installed_leaves_nothing(engine, cache, tmp_path) -> None:
+    base = new_base(engine, tmp_path)
+    spec = {**wanted(engine), "image": names.image_spec(None, base=base)}
+    killed_at(engine, cache, tmp_path, spec, "Reading package lists|^Get:|^Selecting|Unpacking")
+    made = built(spec, cache)
+    assert run_in(engine, made, "git", "--version").startswith("git version")
+    everything = ["--external"] if engine.name == "podman" else []
+    assert engine.run("ps", "--all", "--quiet", *everything).split() == []
 
 
 @pytest.mark.matrix

@@ -251,6 +251,37 @@ def test_a_script_that_does_not_listen_is_ended_at_its_time_limit(engine, tmp_pa
 
 
 @pytest.mark.matrix
+def test_a_script_that_stalls_says_where_and_is_ended(engine, tmp_path) -> None:
+    script = "import time\ndef work():\n    time.sleep(600)\nprint('up', flush=True)\nwork()"
+    made = Contained(engine, tmp_path, script, stall_seconds=5)
+    state = made.ends("stalled")
+    assert state.end["message"] == "no sign of life for 5 s"
+    assert 'script.py", line 3 in work' in made.text(made.attempt.stderr(0))
+
+
+SHARED_MEMORY = """
+import mmap, os
+file = os.open("/dev/shm/x", os.O_RDWR | os.O_CREAT)
+os.ftruncate(file, 8 << 20)
+if os.fstatvfs(file).f_blocks * os.fstatvfs(file).f_frsize < 8 << 20:
+    print("small", flush=True)
+mmap.mmap(file, 8 << 20)[:] = b"x" * (8 << 20)
+"""
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("size", "cause"), [("1m", "user_error"), ("16m", "completed")])
+def test_too_little_shared_memory_is_said(engine, tmp_path, size, cause) -> None:
+    made = Contained(engine, tmp_path, SHARED_MEMORY, options={"shm_size": size})
+    state = made.ends(cause)
+    assert made.text_of(0) == ("small\n" if size == "1m" else "")
+    if size == "1m":
+        assert state.end["signal"] == signal.SIGBUS
+        assert "/dev/shm of the container has 1m" in state.end["hint"]
+        assert "--shm-size" in state.end["hint"]
+
+
+@pytest.mark.matrix
 def test_what_a_script_leaves_behind_is_ended_and_counted(engine, tmp_path) -> None:
     state = Contained(engine, tmp_path, FAMILY, arguments=("0",)).ends("completed")
     assert state.end["leftover"] == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["PLACES", "Places", "text", "variables"]
+__all__ = ["PLACES", "Places", "parts", "text", "variables"]
 
 # Where an image has nothing to say, its engine says this.
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,7 +40,12 @@ def variables(mpi: bool) -> dict[str, str]:
 
 
 def text(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> str:
-    """Return a Containerfile.
+    """Return a Containerfile; see `parts` for the arguments."""
+    return "".join(parts(base, title, python, mpi=mpi, ours=ours))
+
+
+def parts(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> tuple[str, str]:
+    """Return a Containerfile: all below the user's packages, and those.
 
     The layers are in the order of how seldom they change: one more package of the user's leaves
     all but the last in place.
@@ -83,10 +88,9 @@ def text(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> str:
         f"    LD_LIBRARY_PATH={libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}",
         "# The recipe's packages.",
         *_packages("recipe", python),
-        "# Yours.",
-        *_packages("packages", python),
     ]
-    return "\n".join(lines) + "\n"
+    yours = ["# Yours.", *_packages("packages", python)]
+    return "\n".join(lines) + "\n", "\n".join(yours) + "\n"
 
 
 def _packages(folder: str, python: str) -> list[str]:

@@ -18,11 +18,11 @@ from typing import Any
 
 from rechain import recipes
 from rechain.environment.errors import EnvironmentFailure
-from rechain.environment.image.containerfile import PLACES, text
+from rechain.environment.image.containerfile import PLACES, parts, text
 from rechain.environment.image.names import base_for
 from rechain.exceptions import UserErrorException
 
-__all__ = ["containerfile", "mpi_inside", "planned", "write"]
+__all__ = ["below", "containerfile", "mpi_inside", "planned", "write"]
 
 _MOMENT = 315619200  # 1980-01-02: a zip file cannot say an earlier year
 
@@ -45,12 +45,45 @@ def containerfile(found: dict[str, Any], image: dict[str, Any]) -> str:
         found: what `store.find` returned.
         image: the `image` of the job's environment.
     """
+    return "".join(_parts(found, image))
+
+
+def below(found: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+    """Return what tells the layers below the user's packages from any others, but for the base.
+
+    The packages are what their hashes say; so a file's name and size are enough.
+
+    Args:
+        found: what `store.find` returned.
+        image: the `image` of the job's environment.
+    """
+    lock, prefix = found["lock"], found["prefix"]
+    minor = _minor(lock)
+    recipe = _of_recipe(lock, minor)
+    program = os.stat(lock["interpreter"]["path"])
+    return {
+        "text": _parts(found, image)[0],
+        "interpreter": [lock["interpreter"], program.st_size, program.st_mtime_ns],
+        "mpi": lock.get("mpi"),
+        "packages": [one for one in lock["packages"] if _canonical(one["name"]) in recipe],
+        "files": [
+            [path, os.lstat(f"{prefix}/{path}").st_size]
+            for path, theirs in sorted(_files(prefix, minor, recipe))
+            if not theirs
+        ],
+    }
+
+
+def _parts(found: dict[str, Any], image: dict[str, Any]) -> tuple[str, str]:
     lock = found["lock"]
     names = [one["name"] for one in lock["packages"]]
-    minor = ".".join(lock["interpreter"]["version"].split(".")[:2])
     title = _title(lock["recipe"])
     base = base_for(image, names)
-    return text(base, title, minor, mpi="mpi" in lock, ours=_ours(image))
+    return parts(base, title, _minor(lock), mpi="mpi" in lock, ours=_ours(image))
+
+
+def _minor(lock: dict[str, Any]) -> str:
+    return ".".join(lock["interpreter"]["version"].split(".")[:2])
 
 
 def planned(environment: dict[str, Any]) -> str:
@@ -83,13 +116,17 @@ def _ours(image: dict[str, Any]) -> bool:
     return "asked" not in image or image["reference"] is None
 
 
-def write(found: dict[str, Any], image: dict[str, Any], folder: str) -> None:
+def write(
+    found: dict[str, Any], image: dict[str, Any], folder: str, *, part: str = "", on: str = ""
+) -> None:
     """Write the Containerfile of an environment, and all that it copies, into a new folder.
 
     Args:
         found: what `store.find` returned.
         image: the `image` of the job's environment.
         folder: where to; its parent is there.
+        part: `below` for all but the user's packages, `packages` for those alone; else all.
+        on: for `packages`, the image that has the rest.
 
     Raises:
         EnvironmentFailure: its interpreter cannot be taken along.
@@ -101,16 +138,20 @@ def write(found: dict[str, Any], image: dict[str, Any], folder: str) -> None:
             "an environment with packages of conda is not built into an image yet",
             "Run it without a container (use_docker=False).",
         )
-    minor = ".".join(lock["interpreter"]["version"].split(".")[:2])
     os.mkdir(folder)
-    _python(lock["interpreter"]["path"], minor, f"{folder}/python")
-    if "mpi" in lock:
-        launcher = found["mpi"]["mpiexec"]
-        _copy_tree(os.path.dirname(os.path.dirname(launcher)), f"{folder}/mpi")
-    _environment(prefix, minor, lock, folder)
+    rest, packages = _parts(found, image)
+    if part != "packages":
+        _python(lock["interpreter"]["path"], _minor(lock), f"{folder}/python")
+        if "mpi" in lock:
+            launcher = found["mpi"]["mpiexec"]
+            _copy_tree(os.path.dirname(os.path.dirname(launcher)), f"{folder}/mpi")
+        _recipe(prefix, lock, f"{folder}/recipe")
+    if part != "below":
+        _packages(prefix, lock, f"{folder}/packages")
     _settle(folder)
     with open(f"{folder}/Containerfile", "w", encoding="utf-8") as file:
-        file.write(containerfile(found, image))
+        file.write(f"FROM {on}\n" if on else rest)
+        file.write(packages if part != "below" else "")
 
 
 def mpi_inside(mpi: dict[str, Any], cache: str) -> dict[str, Any]:
@@ -176,26 +217,40 @@ def _needed(files: list[str], libraries: str) -> dict[str, str]:
     return {name: path for name, path in found if not _LIBC.fullmatch(name)}
 
 
-def _environment(prefix: str, minor: str, lock: dict[str, Any], folder: str) -> None:
-    """Take an environment apart: what packages of the user's brought, and all the rest."""
+def _recipe(prefix: str, lock: dict[str, Any], target: str) -> None:
+    """Copy of an environment all that no package of the user's brought."""
+    minor = _minor(lock)
+    for path, theirs in _files(prefix, minor, _of_recipe(lock, minor)):
+        if not theirs:
+            _copy_file(f"{prefix}/{path}", f"{target}/{path}")
+    os.makedirs(f"{target}/bin", exist_ok=True)
+    for name in (f"python{minor}", "python3", "python"):
+        os.symlink(f"{PLACES.python}/bin/python{minor}", f"{target}/bin/{name}")
+    with open(f"{target}/pyvenv.cfg", "w", encoding="utf-8") as file:
+        home = f"home = {PLACES.python}/bin"
+        file.write(f"{home}\nversion = {lock['interpreter']['version']}\n")
+
+
+def _packages(prefix: str, lock: dict[str, Any], target: str) -> None:
+    """Copy of an environment what packages of the user's brought."""
+    minor = _minor(lock)
+    os.makedirs(target)
+    for path, theirs in _files(prefix, minor, _of_recipe(lock, minor)):
+        if theirs:
+            _copy_file(f"{prefix}/{path}", f"{target}/{path}")
+
+
+def _files(prefix: str, minor: str, recipe: set[str]) -> Iterator[tuple[str, bool]]:
+    """Yield the files of an environment, each with whether a package of the user's brought it."""
     site = f"lib/python{minor}/site-packages"
-    packages, recipe = f"{folder}/packages", f"{folder}/recipe"
-    os.makedirs(packages)
-    theirs = set(_files_of_users(f"{prefix}/{site}", site, _of_recipe(lock, minor)))
+    users = set(_files_of_users(f"{prefix}/{site}", site, recipe))
     for where, folders, names in os.walk(prefix):
         inside = os.path.relpath(where, prefix)
         folders[:] = [name for name in folders if name != "__pycache__"]
         for name in names:
             path = os.path.normpath(f"{inside}/{name}")
-            if path in ("lock.json", "seal") or path.startswith("bin/python"):
-                continue
-            _copy_file(f"{prefix}/{path}", f"{packages if path in theirs else recipe}/{path}")
-    os.makedirs(f"{recipe}/bin", exist_ok=True)
-    for name in (f"python{minor}", "python3", "python"):
-        os.symlink(f"{PLACES.python}/bin/python{minor}", f"{recipe}/bin/{name}")
-    with open(f"{recipe}/pyvenv.cfg", "w", encoding="utf-8") as file:
-        home = f"home = {PLACES.python}/bin"
-        file.write(f"{home}\nversion = {lock['interpreter']['version']}\n")
+            if path not in ("lock.json", "seal") and not path.startswith("bin/python"):
+                yield path, path in users
 
 
 def _of_recipe(lock: dict[str, Any], minor: str) -> set[str]:
@@ -212,12 +267,16 @@ def _of_recipe(lock: dict[str, Any], minor: str) -> set[str]:
     return names | ({"mpi4py"} if "mpi" in lock else set())
 
 
-def _files_of_users(site: str, inside: str, recipe: set[str]) -> Iterator[str]:
-    """Yield the files of packages that are not the recipe's, relative to the environment."""
+def _canonical(name: str) -> str:
     from packaging.utils import canonicalize_name
 
+    return canonicalize_name(name)
+
+
+def _files_of_users(site: str, inside: str, recipe: set[str]) -> Iterator[str]:
+    """Yield the files of packages that are not the recipe's, relative to the environment."""
     for info in sorted(glob.glob(f"{site}/*.dist-info")):
-        name = canonicalize_name(os.path.basename(info).split("-")[0])
+        name = _canonical(os.path.basename(info).split("-")[0])
         if name in recipe:
             continue
         with open(f"{info}/RECORD", encoding="utf-8", newline="") as file:

@@ -17,7 +17,7 @@ from rechain.environment import store
 from rechain.environment.build import alone, workbench
 from rechain.environment.engines import Engine
 from rechain.environment.errors import EnvironmentFailure
-from rechain.environment.image import context
+from rechain.environment.image import context, remains
 from rechain.environment.image.containerfile import PLACES, variables
 from rechain.environment.image.names import base_for
 from rechain.environment.image.registry import explain, pull
@@ -187,7 +187,16 @@ def _built(
     if made is None:
         say(f"building the image {name} with {engine.title}")
         started = time.monotonic()
-        _build(engine, name, found, image, cache, log)
+        # All but the user's packages has a name of its own: with one more, it is there already.
+        rest = digest_of({"base": base["id"], **context.below(found, image)})
+        on = f"{_NAME}-below:{rest[:32]}"
+        with alone(f"{cache}/images/{engine.name}-{rest[:32]}.lock", say):
+            if _inspect(engine, on) is None:
+                _build(engine, on, found, image, cache, base["id"], log, part="below")
+        made = _inspect(engine, on)
+        if made is None:
+            raise EnvironmentFailure(f"{on} was built, and is not there any more")
+        _build(engine, name, found, image, cache, made["Id"], log, part="packages", on=on)
         say(f"built in {time.monotonic() - started:.1f} s")
         made = _inspect(engine, name)
         if made is None:
@@ -209,11 +218,13 @@ def _build(
     found: dict[str, Any],
     image: dict[str, Any],
     cache: str,
+    base: str,
     log: str,
+    **which: str,
 ) -> None:
     with workbench(cache) as bench:
         folder = f"{bench}/image"
-        context.write(found, image, folder)
+        context.write(found, image, folder, **which)
         arguments = ["build", "--network", "host", "--tag", name, "--label"]
         arguments += [f"{LABEL}={found['lock']['digest']}", "--file", f"{folder}/Containerfile"]
         if engine.name == "podman":
@@ -222,8 +233,17 @@ def _build(
             # Its builder has no proxy of its own. Named only, so that no password is in sight.
             names = [n for p in _PROXIES for n in (p, p.upper()) if n in os.environ]
             arguments += [text for proxy in names for text in ("--build-arg", proxy)]
-        with open(log, "a", encoding="utf-8", buffering=1) as file:
-            said = engine.call(*arguments, folder, on_line=lambda line: print(line, file=file))
+        with (
+            open(log, "a", encoding="utf-8", buffering=1) as file,
+            remains.noted(engine, cache, base) as note,
+        ):
+
+            def take(line: str) -> None:
+                print(line, file=file)
+                note(line)
+
+            # What it lays aside is gone with the bench, however it ends.
+            said = engine.call(*arguments, folder, on_line=take, extra={"TMPDIR": bench})
     if said.code:
         raise _why(engine, said.errors, found)
 
