@@ -383,7 +383,8 @@ def test_pip_packages(submit, environments) -> None:
     "built. It is the same environment as without.",
     pytest.mark.engines,
 )
-def test_enable_optimized_mode(submit, environments) -> None:
+def test_enable_optimized_mode(submit, environments, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))  # what stands there is looked at
     submit.done("", **BUILT)
     given = {**BUILT, "pip_packages": ["tqdm==4.64.0"], "_enable_optimized_mode": True}
     run, said = completed(submit, PACKAGES, **given)
