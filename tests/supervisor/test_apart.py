@@ -45,6 +45,9 @@ class Both:
         self.apart = Apart(*around)
         self.apart.nodes.add("n2")
 
+    def hang_up(self) -> None:
+        self._here.close()
+
     def take(self) -> None:
         while rows := self._here.hear():
             for row in rows:
@@ -163,6 +166,13 @@ def test_what_an_earlier_attempt_left_on_the_node_goes(both: Both) -> None:
     assert os.listdir(both.node.work) == []
     both.own.remove()  # of the first attempt's guard, which is late
     assert both.node.numbers() == [2]
+
+
+def test_what_the_supervisor_does_not_hear_stays_on_the_node(both: Both) -> None:
+    os.makedirs(f"{both.node.work}/outputs")
+    Path(both.node.work, "outputs", "model").write_text("weights")
+    both.hang_up()
+    assert not both.own.deliver()
 
 
 def test_a_node_that_shares_the_folder_sees_the_record(both: Both) -> None:

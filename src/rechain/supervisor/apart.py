@@ -162,13 +162,13 @@ class OwnFolder:
                     return
                 self._send(path, status, lambda: self._line.flush() <= _MOST)
 
-    def deliver(self) -> None:
-        """Send all that is new; the ranks have ended."""
+    def deliver(self) -> bool:
+        """Send all that is new, as the ranks have ended; return whether it could be sent."""
         for path, status in self._all():
             if not self._send(path, status, lambda: self._line.drain(_MOST)):
-                return
-        if self._line.drain():
-            self._line.say("delivered")
+                return False
+        self._line.say("delivered")
+        return self._line.drain()
 
     def remove(self) -> None:
         """Remove it, once the record has all of it; not that of a newer attempt."""

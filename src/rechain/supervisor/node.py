@@ -181,11 +181,10 @@ class _Node:
         self._leave(leftover=leftover, **({} if ending else {"why": why}))
 
     def _leave(self, **fields: Any) -> None:
-        if self._own is not None:
-            self._own.deliver()
+        delivered = self._own is not None and self._own.deliver()
         self._line.say("bye", **fields)
         self._line.part()
-        if self._own is not None:
+        if self._own is not None and delivered:
             self._own.remove()
 
     def _start(self, seat: Any) -> None:
