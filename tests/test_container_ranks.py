@@ -289,7 +289,7 @@ def under_way(home: Path, family: str) -> tuple[subprocess.Popen[str], RunPaths]
     (source / "train.py").write_text(ENDS)
     command = [
         sys.executable, "-m", "rechain", "run", "--json", "--docker", "-n", "2", "--mpi", family,
-        "--framework-version", "7.0.0", "--python", interpreter("3.6"), "--grace", "1",
+        "--framework-version", "7.0.0", "--python", interpreter("3.6"), "--grace", "60",
         str(source / "train.py"), "wait",
     ]  # fmt: skip
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
