@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rechain import Run, Secret, Workspace
-from rechain.exceptions import UserErrorException
+from rechain import AmlCompute, ComputeTarget, Run, Secret, Workspace
+from rechain.exceptions import ComputeTargetException, UserErrorException
 from rechain.record import jsonl
 from rechain.record.paths import RunPaths
 
@@ -295,3 +295,21 @@ def test_a_replay_on_a_full_disk_says_so_and_leaves_no_run(first, small_disk: Pa
         assert [one.id for one in Workspace.local().get_runs()] == [run.id]
     finally:
         del os.environ["RECHAIN_HOME"]
+
+
+def test_a_replay_on_another_target(first, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECHAIN_POOL_DIR", str(tmp_path / "queue"))
+    config = AmlCompute.provisioning_configuration(vm_size="STANDARD_D1_V2", max_nodes=1)
+    ComputeTarget.create(Workspace.local(), "small", config)
+    run = first()
+    with pytest.raises(ComputeTargetException, match="nowhere"):
+        run.replay(target="nowhere")
+    there = run.replay(target="small")
+    there.wait_for_completion()
+    job = jsonl.read(RunPaths(there.folder).job)
+    assert (job["target"], job["pool"]["name"]) == ("small", "small")
+    assert "on small, and not on local" in job["notes"]
+    back = there.replay(target="local")
+    back.wait_for_completion()
+    job = jsonl.read(RunPaths(back.folder).job)
+    assert (job["target"], job["pool"], job["slurm"]) == ("local", None, None)

@@ -19,11 +19,14 @@ __all__ = ["command"]
     "--env", "env", multiple=True, metavar="NAME[=VALUE]",
     help="Variable with another value than it had.",
 )  # fmt: skip
+@click.option("--target", metavar="NAME", help="Compute target; the run's own if left out.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the script's own output.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object at the end, on stdout."
 )
-def command(run: str, verify: bool, env: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+def command(
+    run: str, verify: bool, env: tuple[str, ...], target: str | None, quiet: bool, as_json: bool
+) -> None:
     """Run RUN once more, as a new run: its snapshot, lock, arguments and variables.
 
     An environment that is gone is built again from its lock. Secret variables are recorded
@@ -35,7 +38,7 @@ def command(run: str, verify: bool, env: tuple[str, ...], quiet: bool, as_json: 
     from rechain.workspace.replay import prepare_replay
 
     first = find_run(run)
-    prepared = prepare_replay(first, pairs(env, "--env"))
+    prepared = prepare_replay(first, pairs(env, "--env"), target)
     with Attendant(as_json, quiet) as attendant:
         second = attendant.run = prepared.start()
         if not as_json:

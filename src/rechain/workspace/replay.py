@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["prepare_replay"]
 
 
-def prepare_replay(run: Run, variables: Mapping[str, object] | None = None) -> Prepared:
+def prepare_replay(
+    run: Run, variables: Mapping[str, object] | None = None, target: str | None = None
+) -> Prepared:
     """Return the run that would repeat another; nothing is started or written.
 
     Args:
         run: the run to repeat.
         variables: environment variables with other values than they had.
+        target: the compute target; the run's own if left out.
 
     Raises:
+        ComputeTargetException: there is no such target.
         UserErrorException: it cannot be repeated: it was no script that Rechain started, its
             secrets are not in the environment, or what it read is not there any more.
     """
@@ -56,14 +60,34 @@ def prepare_replay(run: Run, variables: Mapping[str, object] | None = None) -> P
     secrets = {name: os.environ[name] for name in fields["secrets"] if name not in secret}
     notes = [f"replay of {run.id}"]
     notes += [f"{name} has another value than in {run.id}" for name in {**changed, **secret}]
+    placed: dict[str, Any] = {}
+    if target is not None and target != fields["target"]:
+        placed = _placed(run, target, fields["distribution"]["nodes"])
+        notes.append(f"on {target}, and not on {fields['target']}")
     replaces = {
         "run_id": None, "workspace": None, "submitted": None, "parent": None,
         "replayed": run.id, "notes": notes, "tags": run.tags,
         "variables": {**fields["variables"], **changed},
-        "environment": _environment(run, fields),
+        "environment": _environment(run, fields), **placed,
     }  # fmt: skip
     job = Job(secret_values={**secrets, **secret}, **{**fields, **replaces})
     return Prepared(run.experiment, job)
+
+
+def _placed(run: Run, target: str, nodes: int) -> dict[str, Any]:
+    """Return the fields of a job that say where it runs."""
+    from rechain.workspace.place import place_of
+
+    place: dict[str, Any] = {"target": target, "pool": None, "slurm": None}
+    if target != "local":
+        place |= place_of(
+            run.experiment.workspace, target, vm_size=None, vm_priority=None, node_count=nodes
+        )
+    elif nodes > 1:
+        raise UserErrorException(
+            f"the run {run.id} takes {nodes} nodes, and this machine as it is (local) is one"
+        )
+    return place
 
 
 def _environment(run: Run, fields: dict[str, Any]) -> dict[str, Any]:

@@ -316,18 +316,21 @@ class Run(Made):
             raise ActivityFailedException("\n".join([error["message"], *error["tail"]]))
         return told
 
-    def replay(self, environment_variables: dict[str, str] | None = None) -> Run:
+    def replay(
+        self, environment_variables: dict[str, str] | None = None, target: str | None = None
+    ) -> Run:
         """Start the run once more, as a new run: same snapshot, lock, arguments and variables.
 
         Args:
             environment_variables: variables with other values than they had.
+            target: the compute target; the run's own if left out.
 
         Raises:
             UserErrorException: it cannot be repeated; the message says why.
         """
         from rechain.workspace.replay import prepare_replay
 
-        return prepare_replay(self, environment_variables).start()
+        return prepare_replay(self, environment_variables, target).start()
 
     def differences(self, other: Run) -> dict[str, Any]:
         """Return in what this run and another differ: in what came out, and in what went in.
