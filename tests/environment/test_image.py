@@ -10,7 +10,8 @@ import pytest
 
 from rechain import recipes
 from rechain.environment import engines
-from rechain.environment.image import context, names, registry
+from rechain.environment.errors import EnvironmentFailure
+from rechain.environment.image import containerfile, context, names, registry
 from rechain.environment.spec import gpu_setting, mpi_setting, venv_spec
 from rechain.exceptions import UserErrorException
 
@@ -42,6 +43,24 @@ def test_the_image_for_the_cpu(version) -> None:
 
 def test_the_image_for_ranks() -> None:
     hold("7.0.0-cpu-mpi", planned("7.0.0", ranks=True))
+
+
+def test_the_image_of_an_environment_of_conda() -> None:
+    conda = "/home/me/.cache/rechain/envs/a-b"
+    made = containerfile.text("ubuntu:24.04", "Yours", "3.6", mpi=True, ours=True, conda=conda)
+    hold("conda", made)
+
+
+@pytest.mark.parametrize("character", [" ", "é", "$"])
+def test_an_environment_of_conda_that_cannot_have_its_path_is_an_error(
+    tmp_path, character
+) -> None:
+    lock = {"conda": {}, "interpreter": {"version": "3.6.15"}}
+    found = {"prefix": f"/home/m{character}e/envs/a-b", "lock": lock}
+    with pytest.raises(EnvironmentFailure, match="path of a Containerfile") as failure:
+        context.write(found, {"reference": None}, str(tmp_path / "image"))
+    assert "RECHAIN_CACHE" in failure.value.hint
+    assert not (tmp_path / "image").exists()
 
 
 def test_the_image_on_one_of_the_users_own_keeps_what_it_has() -> None:

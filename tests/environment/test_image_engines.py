@@ -10,15 +10,18 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from rechain import Estimator, Experiment, Workspace
 from rechain.environment import engines, store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.image import names
 from rechain.environment.image.ensure import LABEL, ensure
 from rechain.environment.prepare import prepare
 from rechain.environment.spec import mpi_setting, venv_spec
+from rechain.record import jsonl
 from rechain.testing.engines import PodmanEngine
 from tests.conftest import interpreter, missing, uv_cache
 from tests.registries import PASSWORD, USER, private_registry
@@ -127,6 +130,51 @@ def test_an_interpreter_of_the_system_is_taken_along(engine, cache) -> None:
     assert run_in(engine, made, "python", "-c", "import ssl, sys; print(sys.prefix)") == (
         "/opt/rechain/environment"
     )
+
+
+OF_CONDA = """
+import os, ssl, sqlite3, subprocess, sys
+import numpy, six
+print(sys.prefix, sys.executable, numpy.__version__, numpy.__file__, six.__version__)
+print(os.environ["TOOL_HOME"], os.environ["CONDA_PREFIX"])
+for command in (["greet"], ["tool"], ["conda", "list", "--json"], ["conda", "env", "export"]):
+    print(subprocess.check_output(command).decode())
+"""
+
+
+@pytest.mark.parametrize(
+    "engine",
+    ["podman", pytest.param("docker", marks=pytest.mark.matrix)],
+    indirect=True,
+)
+def test_an_environment_of_conda_is_in_its_image_as_it_is_outside(
+    engine, cache, channel, source, tmp_path
+) -> None:
+    (tmp_path / "home" / ".condarc").write_text(f"channels:\n- {channel}\n")
+    (source / "train.py").write_text(OF_CONDA)
+
+    def run(*, pip=("six",), **given):
+        estimator = Estimator(
+            str(source), entry_script="train.py", compute_target="local", pip_packages=list(pip),
+            conda_packages=["python=3.6", "numpy=1.14", "greeting", "tool=1"], **given,
+        )  # fmt: skip
+        made = Experiment(Workspace.local(), "x").submit(estimator)
+        made.wait_for_completion(raise_on_error=False)
+        errors = Path(made._paths.attempt(1).stderr(0)).read_text()
+        assert made.get_status() == "Completed", f"{made.get_details()} {errors}"
+        text = Path(made._paths.attempt(1).stdout(0)).read_text()
+        return text, jsonl.read(made._paths.lock)
+
+    outside, lock = run(use_docker=False)
+    prefix = outside.split()[0]
+    assert prefix.startswith(f"{cache}/envs/")
+    inside, contained = run(custom_docker_image=engine.base_image())
+    assert inside == outside
+    assert contained["digest"] == lock["digest"]
+    image = contained["image"]
+    assert image["python"] == f"{prefix}/bin/python"
+    _, more = run(custom_docker_image=engine.base_image(), pip=["six", "tqdm"])
+    assert more["image"]["id"] != image["id"]
 
 
 def start_building(engine, cache, folder, spec):

@@ -145,7 +145,7 @@ def compile(
     if lock is not None:
         environment, notes = _locked(estimator, lock, python, as_of, mpi, with_gpu, environ)
     else:
-        contained = _asks_image(estimator) and slurm is None and not given["conda_packages"]
+        contained = _asks_image(estimator) and slurm is None
         wanted = _mpi(estimator, mpi, environ, contained)
         environment, notes = _environment(
             estimator, python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of,
@@ -276,7 +276,6 @@ def _image(
     strict = environment.get("strict", False)
     unbuilt = {
         "on a Slurm cluster": slurm is not None,
-        "with packages of conda": bool(environment.get("conda")),
     }
     for what in (what for what, is_asked in unbuilt.items() if is_asked):
         if asked or strict:
@@ -285,11 +284,6 @@ def _image(
                 "the Python and the packages itself"
             )
         return None, [f"use_docker=True: a container {what} is not built yet, and none is used"]
-    if environment["kind"] == "conda":
-        raise NotBuiltError(
-            "packages of conda in a container are not built yet: use_docker=False has them on "
-            "this machine, and user_managed=True takes those that the image has"
-        )
     from rechain.environment import engines
     from rechain.environment.image.names import BASE, image_spec
 

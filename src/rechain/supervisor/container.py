@@ -171,6 +171,7 @@ class Container(Script):
         return {
             "argv": argv,
             "variables": variables,
+            "path": "" if "PATH" in variables else self._stage.programs,
             "folder": self._run.work,
             "stdout": outputs[0],
             "stderr": outputs[1],

@@ -10,7 +10,15 @@ from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 from rechain.record.paths import AttemptPaths, RunPaths
 from rechain.supervisor.script import give, redirect
-from rechain.supervisor.variables import PROGRAM, SOURCE, of_data, of_run, site_of, surround
+from rechain.supervisor.variables import (
+    PROGRAM,
+    SOURCE,
+    of_data,
+    of_run,
+    programs,
+    site_of,
+    surround,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -395,6 +403,16 @@ class Stage:
         return bool(self._gpus)
 
     @property
+    def _packages(self) -> str:
+        return f"{self._run.work}/.packages"
+
+    @property
+    def programs(self) -> str:
+        """What goes in front of whatever PATH there is for the script."""
+        assert self._found is not None
+        return programs(self._found, self._packages)
+
+    @property
     def mpi(self) -> dict[str, Any]:
         """The MPI that starts the ranks: `family`, `version`, `mpiexec`, `variables`."""
         assert self._found is not None
@@ -406,9 +424,8 @@ class Stage:
         variables = dict(self._script_environment)
         stall = self._job["limits"].get("stall_seconds")
         ranks = self._job["distribution"]["communicator"] != "None"
-        packages = f"{self._run.work}/.packages"
         own = {*self._job["variables"], *self._job["secrets"]}
-        surround(variables, self._found, packages, own, hooked=bool(stall or ranks))
+        surround(variables, self._found, self._packages, own, hooked=bool(stall or ranks))
         if stall:
             variables["RECHAIN_STALL"] = str(stall)
         variables.setdefault("PYTHONUNBUFFERED", "1")

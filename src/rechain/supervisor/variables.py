@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rechain.record.paths import AttemptPaths, RunPaths
 
-__all__ = ["PROGRAM", "SOURCE", "of_data", "of_run", "site_of", "surround"]
+__all__ = ["PROGRAM", "SOURCE", "of_data", "of_run", "programs", "site_of", "surround"]
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What every process of ours is: see `__main__.py`.
@@ -53,14 +53,12 @@ def surround(
         site = site_of(packages, found)
         os.makedirs(site, exist_ok=True)
         others = environment.get("PATH", os.defpath)
-        bins, activation = found["bin"], found["activation"]
-        if activation:
-            bins = f"{activation['PATH']}:{_COMMANDS}"
+        if activation := found["activation"]:
             unset = {name: value for name, value in activation.items() if name not in own}
             environment.update({**unset, "PATH": others})
         else:
             environment["VIRTUAL_ENV"] = found["prefix"]
-        environment["PATH"] = f"{packages}/bin:{bins}:{others}"
+        environment["PATH"] = f"{programs(found, packages)}:{others}"
         environment["RECHAIN_ENVIRONMENT"] = found["prefix"]
         environment["RECHAIN_PACKAGES"] = packages
         path += [_INSTALLER, site]
@@ -77,6 +75,20 @@ def site_of(packages: str, found: dict[str, Any]) -> str:
     """Return the folder in which Python looks for what the script installs."""
     version = ".".join(found["lock"]["interpreter"]["version"].split(".")[:2])
     return f"{packages}/lib/python{version}/site-packages"
+
+
+def programs(found: dict[str, Any], packages: str) -> str:
+    """Return what goes in front of a script's PATH: nothing if its environment is not stored.
+
+    Args:
+        found: the environment, as `store.find` returned it.
+        packages: where packages go that the script installs.
+    """
+    if not found["prefix"]:
+        return ""
+    activation = found["activation"]
+    bins = f"{activation['PATH']}:{_COMMANDS}" if activation else found["bin"]
+    return f"{packages}/bin:{bins}"
 
 
 def of_data(data: list[dict[str, Any]]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["PLACES", "Places", "parts", "text", "variables"]
+__all__ = ["PLACES", "Places", "parts", "places", "text", "variables"]
 
 # Where an image has nothing to say, its engine says this.
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -29,22 +29,40 @@ class Places(NamedTuple):
 PLACES = Places()
 
 
-def variables(mpi: bool) -> dict[str, str]:
+def places(prefix: str | None) -> Places:
+    """Return where things are in the image of an environment.
+
+    Args:
+        prefix: the folder of an environment of conda on this machine: its files hold that path,
+            so it is the same in the image. None for another environment.
+    """
+    return PLACES if prefix is None else Places(python=prefix, environment=prefix)
+
+
+def variables(mpi: bool, conda: str | None = None) -> dict[str, str]:
     """Return the variables that an image sets, `PATH` without what the base image has in it."""
-    programs = [PLACES.environment, *([PLACES.mpi] if mpi else [])]
+    at = places(conda)
+    programs = [at.environment, *([at.mpi] if mpi else [])]
+    path = ":".join(f"{place}/bin" for place in programs)
+    if conda is not None:
+        return {"PATH": path, "CONDA_PREFIX": conda}
     return {
-        "PATH": ":".join(f"{place}/bin" for place in programs),
-        "VIRTUAL_ENV": PLACES.environment,
-        "LD_LIBRARY_PATH": f"{PLACES.python}/lib",
+        "PATH": path,
+        "VIRTUAL_ENV": at.environment,
+        "LD_LIBRARY_PATH": f"{at.python}/lib",
     }
 
 
-def text(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> str:
+def text(
+    base: str, title: str, python: str, *, mpi: bool, ours: bool, conda: str | None = None
+) -> str:
     """Return a Containerfile; see `parts` for the arguments."""
-    return "".join(parts(base, title, python, mpi=mpi, ours=ours))
+    return "".join(parts(base, title, python, mpi=mpi, ours=ours, conda=conda))
 
 
-def parts(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> tuple[str, str]:
+def parts(
+    base: str, title: str, python: str, *, mpi: bool, ours: bool, conda: str | None = None
+) -> tuple[str, str]:
     """Return a Containerfile: all below the user's packages, and those.
 
     The layers are in the order of how seldom they change: one more package of the user's leaves
@@ -57,10 +75,10 @@ def parts(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> tuple
         mpi: whether it has an MPI.
         ours: whether the base is Rechain's choice, and git is put in; an image of the user's keeps
             what it has.
+        conda: the environment's folder, if its Python is conda's.
     """
-    at = PLACES
-    set_here = variables(mpi)
-    libraries = set_here["LD_LIBRARY_PATH"]
+    at = places(conda)
+    set_here = variables(mpi, conda)
     lines = [
         f"# {title} on Python {python} with its pip. What is copied lies beside this file.",
         f"FROM {base}",
@@ -72,7 +90,26 @@ def parts(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> tuple
             " && apt-get install -y --no-install-recommends ca-certificates git \\",
             " && rm -rf /var/lib/apt/lists/*; }",
         ]
-    lines += [
+    if conda is None:
+        lines += _python(at, python)
+    if mpi:
+        lines.append(f"COPY mpi/ {at.mpi}/")
+    if libraries := set_here.get("LD_LIBRARY_PATH"):
+        set_here["LD_LIBRARY_PATH"] = f"{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
+    set_here["PATH"] += f":${{PATH:-{_DEFAULT_PATH}}}"
+    lines.append("ENV " + " \\\n    ".join(f"{name}={set_here[name]}" for name in set_here))
+    before = "The" if conda is None else "Python and packages of conda, and the"
+    lines.append(f"# {before} recipe's packages.")
+    lines += _packages("recipe", at, python)
+    if conda is not None:
+        lines.append(f"RUN {at.python}/bin/python -I -c 'import {_CHECK}'")
+    yours = ["# Yours.", *_packages("packages", at, python)]
+    return "\n".join(lines) + "\n", "\n".join(yours) + "\n"
+
+
+def _python(at: Places, python: str) -> list[str]:
+    libraries = f"{at.python}/lib"
+    return [
         f"COPY python/ {at.python}/",
         "# Libraries of the system that Python needs: the image's own, else those beside Python.",
         f'RUN cd {at.python}/needs && for name in *; do [ ! -e "$name" ] '
@@ -80,21 +117,10 @@ def parts(base: str, title: str, python: str, *, mpi: bool, ours: bool) -> tuple
         ' || ln -s "../needs/$name" "../lib/$name"; done \\',
         f" && LD_LIBRARY_PATH={libraries} {at.python}/bin/python{python} -I -c 'import {_CHECK}'",
     ]
-    if mpi:
-        lines.append(f"COPY mpi/ {at.mpi}/")
-    lines += [
-        f"ENV PATH={set_here['PATH']}:${{PATH:-{_DEFAULT_PATH}}} \\",
-        f"    VIRTUAL_ENV={at.environment} \\",
-        f"    LD_LIBRARY_PATH={libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}",
-        "# The recipe's packages.",
-        *_packages("recipe", python),
-    ]
-    yours = ["# Yours.", *_packages("packages", python)]
-    return "\n".join(lines) + "\n", "\n".join(yours) + "\n"
 
 
-def _packages(folder: str, python: str) -> list[str]:
-    at = PLACES.environment
+def _packages(folder: str, places: Places, python: str) -> list[str]:
+    at = places.environment
     return [
         f"COPY {folder}/ {at}/",
         # Whoever runs it may not write there. Some packages hold files that are no Python 3.

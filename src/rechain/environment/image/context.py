@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rechain import recipes
+from rechain.environment import store
+from rechain.environment.build import folder_of
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.image.containerfile import PLACES, parts, text
 from rechain.environment.image.names import base_for
@@ -31,6 +33,7 @@ _LEFT_OUT = {
     "site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "turtledemo",
     "__pycache__",
 }  # fmt: skip
+_PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
 # The C library is the image's; these are parts of it.
 _LIBC = re.compile(
     r"(?:libc|libm|libdl|libpthread|librt|libutil|libresolv|libnsl|libcrypt|libanl|ld-linux.*)"
@@ -58,9 +61,8 @@ def below(found: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
         image: the `image` of the job's environment.
     """
     lock, prefix = found["lock"], found["prefix"]
-    minor = _minor(lock)
-    recipe = _of_recipe(lock, minor)
-    program = os.stat(lock["interpreter"]["path"])
+    recipe = _of_recipe(lock, _minor(lock))
+    program = os.stat(os.path.join(prefix, lock["interpreter"]["path"]))  # conda's is in there
     return {
         "text": _parts(found, image)[0],
         "interpreter": [lock["interpreter"], program.st_size, program.st_mtime_ns],
@@ -68,7 +70,7 @@ def below(found: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
         "packages": [one for one in lock["packages"] if _canonical(one["name"]) in recipe],
         "files": [
             [path, os.lstat(f"{prefix}/{path}").st_size]
-            for path, theirs in sorted(_files(prefix, minor, recipe))
+            for path, theirs in sorted(_files(prefix, lock))
             if not theirs
         ],
     }
@@ -79,7 +81,8 @@ def _parts(found: dict[str, Any], image: dict[str, Any]) -> tuple[str, str]:
     names = [one["name"] for one in lock["packages"]]
     title = _title(lock["recipe"])
     base = base_for(image, names)
-    return parts(base, title, _minor(lock), mpi="mpi" in lock, ours=_ours(image))
+    conda = prefix_inside(found)
+    return parts(base, title, _minor(lock), mpi="mpi" in lock, ours=_ours(image), conda=conda)
 
 
 def _minor(lock: dict[str, Any]) -> str:
@@ -96,16 +99,18 @@ def planned(environment: dict[str, Any]) -> str:
         As `containerfile` for the recipe's first choices; a lock may have others.
     """
     if "lock" in environment:
-        return containerfile({"lock": environment["lock"]}, environment["image"])
+        lock = environment["lock"]
+        prefix = f"{store.environments(store.cache_root())}/{folder_of(lock)}"
+        return containerfile({"lock": lock, "prefix": prefix}, environment["image"])
     recipe = recipes.load(environment["recipe"])
     wanted = environment.get("python")
     cell = (recipe.cell(wanted) if wanted and os.sep not in wanted else None) or recipe.cells[0]
     cupy = [one.partition("==")[0] for one in cell.cupy[:1]] if "gpu" in environment else []
     base = base_for(environment["image"], cupy)
     title = _title(environment["recipe"])
-    return text(
-        base, title, cell.python, mpi="mpi" in environment, ours=_ours(environment["image"])
-    )
+    ours = _ours(environment["image"])
+    conda = f"{store.environments(store.cache_root())}/..." if "conda" in environment else None
+    return text(base, title, cell.python, mpi="mpi" in environment, ours=ours, conda=conda)
 
 
 def _title(recipe: str) -> str:
@@ -133,15 +138,18 @@ def write(
         OSError: it cannot be written.
     """
     lock, prefix = found["lock"], found["prefix"]
-    if "conda" in lock:
+    conda = prefix_inside(found)
+    if conda is not None and not _PLAIN.fullmatch(conda):
         raise EnvironmentFailure(
-            "an environment with packages of conda is not built into an image yet",
-            "Run it without a container (use_docker=False).",
+            f"{conda} has a character that the path of a Containerfile cannot have, and an "
+            "environment of conda has the same path in its image",
+            "Put the cache elsewhere with RECHAIN_CACHE.",
         )
     os.mkdir(folder)
     rest, packages = _parts(found, image)
     if part != "packages":
-        _python(lock["interpreter"]["path"], _minor(lock), f"{folder}/python")
+        if conda is None:
+            _python(lock["interpreter"]["path"], _minor(lock), f"{folder}/python")
         if "mpi" in lock:
             launcher = found["mpi"]["mpiexec"]
             _copy_tree(os.path.dirname(os.path.dirname(launcher)), f"{folder}/mpi")
@@ -152,6 +160,15 @@ def write(
     with open(f"{folder}/Containerfile", "w", encoding="utf-8") as file:
         file.write(f"FROM {on}\n" if on else rest)
         file.write(packages if part != "below" else "")
+
+
+def prefix_inside(found: dict[str, Any]) -> str | None:
+    """Return where an environment of conda is in its image, as on this machine; else None.
+
+    Args:
+        found: what `store.find` returned.
+    """
+    return str(found["prefix"]) if "conda" in found["lock"] else None
 
 
 def mpi_inside(mpi: dict[str, Any], cache: str) -> dict[str, Any]:
@@ -220,9 +237,11 @@ def _needed(files: list[str], libraries: str) -> dict[str, str]:
 def _recipe(prefix: str, lock: dict[str, Any], target: str) -> None:
     """Copy of an environment all that no package of the user's brought."""
     minor = _minor(lock)
-    for path, theirs in _files(prefix, minor, _of_recipe(lock, minor)):
+    for path, theirs in _files(prefix, lock):
         if not theirs:
             _copy_file(f"{prefix}/{path}", f"{target}/{path}")
+    if "conda" in lock:
+        return  # its Python is among them
     os.makedirs(f"{target}/bin", exist_ok=True)
     for name in (f"python{minor}", "python3", "python"):
         os.symlink(f"{PLACES.python}/bin/python{minor}", f"{target}/bin/{name}")
@@ -233,24 +252,27 @@ def _recipe(prefix: str, lock: dict[str, Any], target: str) -> None:
 
 def _packages(prefix: str, lock: dict[str, Any], target: str) -> None:
     """Copy of an environment what packages of the user's brought."""
-    minor = _minor(lock)
     os.makedirs(target)
-    for path, theirs in _files(prefix, minor, _of_recipe(lock, minor)):
+    for path, theirs in _files(prefix, lock):
         if theirs:
             _copy_file(f"{prefix}/{path}", f"{target}/{path}")
 
 
-def _files(prefix: str, minor: str, recipe: set[str]) -> Iterator[tuple[str, bool]]:
+def _files(prefix: str, lock: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     """Yield the files of an environment, each with whether a package of the user's brought it."""
+    minor, conda = _minor(lock), "conda" in lock
     site = f"lib/python{minor}/site-packages"
-    users = set(_files_of_users(f"{prefix}/{site}", site, recipe))
+    theirs = {_canonical(one["name"]) for one in lock["packages"]} - _of_recipe(lock, minor)
+    users = {"lock.json", *_files_of(theirs, f"{prefix}/{site}", site)}
     for where, folders, names in os.walk(prefix):
         inside = os.path.relpath(where, prefix)
         folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in names:
+        links = [name for name in folders if os.path.islink(f"{where}/{name}")]
+        for name in (*names, *links):
             path = os.path.normpath(f"{inside}/{name}")
-            if path not in ("lock.json", "seal") and not path.startswith("bin/python"):
-                yield path, path in users
+            if path == "seal" or (not conda and path.startswith(("lock.json", "bin/python"))):
+                continue
+            yield path, path in users
 
 
 def _of_recipe(lock: dict[str, Any], minor: str) -> set[str]:
@@ -273,11 +295,10 @@ def _canonical(name: str) -> str:
     return canonicalize_name(name)
 
 
-def _files_of_users(site: str, inside: str, recipe: set[str]) -> Iterator[str]:
-    """Yield the files of packages that are not the recipe's, relative to the environment."""
+def _files_of(packages: set[str], site: str, inside: str) -> Iterator[str]:
+    """Yield the files of packages of pip, relative to the environment."""
     for info in sorted(glob.glob(f"{site}/*.dist-info")):
-        name = _canonical(os.path.basename(info).split("-")[0])
-        if name in recipe:
+        if _canonical(os.path.basename(info).split("-")[0]) not in packages:
             continue
         with open(f"{info}/RECORD", encoding="utf-8", newline="") as file:
             for row in csv.reader(file):

@@ -18,7 +18,7 @@ from rechain.environment.build import alone, workbench
 from rechain.environment.engines import Engine
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.image import context, remains
-from rechain.environment.image.containerfile import PLACES, variables
+from rechain.environment.image.containerfile import places, variables
 from rechain.environment.image.names import base_for
 from rechain.environment.image.registry import explain, pull
 from rechain.environment.prepare import cache_usable
@@ -201,12 +201,14 @@ def _built(
         made = _inspect(engine, name)
         if made is None:
             raise EnvironmentFailure("the image was built, and is not there any more")
-    own = variables(mpi is not None)
+    conda = context.prefix_inside(found)
+    at = places(conda).environment
+    own = variables(mpi is not None, conda)
     return {
         "id": _facts(name, made)["id"],
         "reference": name,
-        "python": f"{PLACES.environment}/bin/python",
-        "bin": f"{PLACES.environment}/bin",
+        "python": f"{at}/bin/python",
+        "bin": f"{at}/bin",
         "variables": own,
         "mpi": mpi,
     }

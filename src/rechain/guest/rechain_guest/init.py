@@ -189,7 +189,8 @@ def become(job):
     """Become a script; called in a fresh child.
 
     Args:
-        job: `{"argv", "variables", "folder", "stdout", "stderr", "umask"}`.
+        job: `{"argv", "variables", "folder", "stdout", "stderr", "umask"}`, and `path` if more
+            programs are found than by the image's PATH.
 
     Raises:
         OSError: it cannot be started.
@@ -214,10 +215,9 @@ def become(job):
     libraries = os.environb.get(_LIBRARIES)
     if libraries and not environment[_LIBRARIES].endswith(libraries):
         environment[_LIBRARIES] += b":" + libraries  # the image's Python may need them
-    packages = environment.get(b"RECHAIN_PACKAGES")
-    path = environment.get(b"PATH", os.defpath.encode())
-    if packages and not path.startswith(packages):
-        environment[b"PATH"] = packages + b"/bin:" + path  # the commands that the script installs
+    if job.get("path"):  # in front of what the image has
+        before = environment.get(b"PATH", os.defpath.encode())
+        environment[b"PATH"] = _bytes(job["path"]) + b":" + before
     if not {b"LANG", b"LC_ALL", b"LC_CTYPE"} & set(environment):
         environment[b"LANG"] = b"C.UTF-8"  # as v1's images have it
     home = environment.get(b"HOME")
