@@ -132,6 +132,7 @@ def test_an_interpreter_of_the_system_is_taken_along(engine, cache) -> None:
     )
 
 
+PREFIX = "import sys; print(sys.prefix)"
 OF_CONDA = """
 import os, ssl, sqlite3, subprocess, sys
 import numpy, six
@@ -175,6 +176,52 @@ def test_an_environment_of_conda_is_in_its_image_as_it_is_outside(
     assert image["python"] == f"{prefix}/bin/python"
     _, more = run(custom_docker_image=engine.base_image(), pip=["six", "tqdm"])
     assert more["image"]["id"] != image["id"]
+
+
+@pytest.mark.parametrize(
+    "engine", ["podman", pytest.param("docker", marks=pytest.mark.matrix)], indirect=True
+)
+def test_the_image_of_a_dockerfile_is_built_once(engine, cache) -> None:
+    base = engine.base_image()
+    found, said = engines.find()[0], list[str]()
+
+    def made(text, **more):
+        image = names.image_spec(None, dockerfile=text, user_managed=True, **more)
+        spec = {"kind": "user-managed", "python": "python", "image": image}
+        return ensure(spec, None, cache, found, said.append)
+
+    text = f"FROM {base}\nRUN echo of the Dockerfile > /made\n"
+    one = made(text)
+    assert run_in(engine, one, "cat", "/made") == "of the Dockerfile"
+    assert any("building the image localhost/rechain-dockerfile:" in line for line in said)
+    said.clear()
+    assert (made(text)["id"], said) == (one["id"], [])
+    with pytest.raises(EnvironmentFailure, match="image of the Dockerfile failed") as failure:
+        made(f"FROM {base}\nCOPY not-there /x\n")
+    assert "COPY" in failure.value.hint
+
+
+@pytest.mark.matrix
+def test_packages_go_into_the_image_of_a_dockerfile(engine, cache) -> None:
+    text = f"FROM {engine.base_image()}\nRUN echo of the Dockerfile > /made\n"
+    interpreter("3.8")
+    image = names.image_spec(None, dockerfile=text)
+    made = built({**venv_spec("plain", "3.8", ["six"]), "image": image}, cache)
+    code = "import six; print(open('/made').read())"
+    assert run_in(engine, made, "python", "-c", code) == "of the Dockerfile"
+    assert made["base"]["reference"] == image["reference"]
+
+
+@pytest.mark.matrix
+def test_packages_go_beside_the_python_that_a_base_has(engine, cache) -> None:
+
+    image = engine.python_image(sys.executable)
+    own = engine.run("run", "--rm", "--network=host", image, "python", "-c", PREFIX).strip()
+    made = built(wanted(engine, pip=["six"], asked=image), cache)
+    assert run_in(engine, made, "python", "-c", f"import six\n{PREFIX}", user="0:0") == (
+        "/opt/rechain/environment"
+    )
+    assert run_in(engine, made, f"{own}/bin/python3", "-c", PREFIX, user="0:0") == own
 
 
 def start_building(engine, cache, folder, spec):

@@ -21,6 +21,7 @@ from rechain.runconfig import (
     RunConfiguration,
 )
 from rechain.runconfig.distributed import PyTorchConfiguration
+from rechain.runconfig.docker import DockerBuildContext
 from rechain.runconfig.environment import EnvironmentReference
 from rechain.workspace import Experiment, Workspace
 
@@ -273,10 +274,10 @@ def test_a_run_resumes_from_a_path(code, home) -> None:
 
 
 def test_what_cannot_run_yet_says_so(code, home) -> None:
-    built_from = Environment.from_dockerfile("e", "FROM x")
+    built_from = Environment.from_docker_build_context("e", DockerBuildContext("git", "x"))
     for words, parameters in {
         "communicator is 'nccl'": {"distributed_job_config": PyTorchConfiguration()},
-        "built from a Dockerfile": {
+        "built from a folder": {
             "environment": built_from,
             "docker_runtime_config": DockerConfiguration(True),
         },
@@ -285,6 +286,37 @@ def test_what_cannot_run_yet_says_so(code, home) -> None:
             compiled(ScriptRunConfig(code, "train.py", **{"environment": own(), **parameters}))
     with pytest.raises(NotBuiltError, match="what runs is one Python script"):
         compiled(ScriptRunConfig(code, command="python a.py && rm -r /", environment=own()))
+
+
+@pytest.mark.parametrize("user_managed", [False, True])
+def test_an_image_of_a_dockerfile_is_named_by_its_text(code, home, user_managed) -> None:
+    names = set()
+    for text in ("FROM x\n", "FROM y\n", "FROM x\n"):
+        environment = Environment.from_dockerfile("e", text)
+        environment.python.user_managed_dependencies = user_managed
+        environment.docker.enabled = True
+        given = {"entry_script": "train.py", "compute_target": "local"}
+        for one in (
+            ScriptRunConfig(code, "train.py", environment=environment),
+            Estimator(code, environment_definition=environment, **given),
+        ):
+            image = compiled(one).environment["image"]
+            assert (image["dockerfile"], image["built"]) == (text, not user_managed)
+            names.add(image["reference"])
+    assert len(names) == 2
+    environment.docker.enabled = False
+    off = ScriptRunConfig(code, "train.py", environment=environment)
+    assert "image" not in compiled(off).environment
+
+
+def test_a_dockerfile_of_nothing_is_an_error(code, home) -> None:
+    environment = Environment.from_dockerfile("e", " \n")
+    docker = DockerConfiguration(use_docker=True)
+    config = ScriptRunConfig(
+        code, "train.py", environment=environment, docker_runtime_config=docker
+    )
+    with pytest.raises(UserErrorException, match="Dockerfile of 'e' is empty"):
+        compiled(config)
 
 
 def test_what_cannot_run_at_all(code, home) -> None:

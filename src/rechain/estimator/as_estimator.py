@@ -72,6 +72,7 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, Asked]:
     )
     made._described_as, made._notes = type(config).__name__, notes
     made._docker_arguments = tuple(run.docker.arguments or ()) if run.docker else ()
+    made._dockerfile = environment.docker.base_dockerfile if image is not None else None
     return made, asked
 
 
@@ -98,6 +99,7 @@ def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Ask
         **described,
     )
     changed._docker_arguments = tuple(environment.docker.arguments or ())
+    changed._dockerfile = environment.docker.base_dockerfile if image is not None else None
     changed._notes = notes
     changed._described_as = estimator._described_as or type(estimator).__name__
     return changed, asked
@@ -232,11 +234,14 @@ def _image(run: RunConfiguration | None, environment: Environment) -> str | None
     docker = environment.docker
     if not (docker.enabled or (run and run.docker and run.docker.use_docker)):
         return None
-    if docker.base_dockerfile is not None or docker.build_context is not None:
+    if docker.build_context is not None:
         raise NotBuiltError(
-            f"the environment {environment.name!r} is built from a Dockerfile, which is not built "
-            "yet. Leave docker.enabled and use_docker off to run without a container."
+            f"the environment {environment.name!r} is built from a folder, which is not built "
+            "yet. Build the image yourself and name it, or give a Dockerfile that copies nothing "
+            "(Environment.from_dockerfile)."
         )
+    if docker.base_dockerfile is not None and not docker.base_dockerfile.strip():
+        raise UserErrorException(f"the Dockerfile of {environment.name!r} is empty")
     image = str(docker.base_image or "")
     return "" if image.startswith("mcr.microsoft.com/azureml/") else image
 

@@ -251,7 +251,7 @@ def _environment(
 
 
 def _asks_image(estimator: MMLBaseEstimator) -> bool:
-    named = _named_image(estimator) is not None
+    named = _named_image(estimator) is not None or estimator._dockerfile is not None
     # What the user manages is this machine's own, unless an image is named.
     return named or (estimator._asks_container and not estimator._given["user_managed"])
 
@@ -278,7 +278,7 @@ def _image(
         "on a Slurm cluster": slurm is not None,
     }
     for what in (what for what, is_asked in unbuilt.items() if is_asked):
-        if asked or strict:
+        if asked or estimator._dockerfile or strict:
             raise NotBuiltError(
                 f"a container {what} is not built yet: leave out the image, and Rechain provides "
                 "the Python and the packages itself"
@@ -295,6 +295,7 @@ def _image(
         registry=_registry(given["image_registry_details"]),
         base=environ.get(BASE),
         pull=pull,
+        dockerfile=estimator._dockerfile,
     )
     return image, image.pop("notes")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from rechain.environment import store
 from rechain.environment.build import alone, workbench
-from rechain.environment.engines import Engine
+from rechain.environment.engines import Engine, Said
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.image import context, remains
 from rechain.environment.image.containerfile import places, variables
@@ -76,6 +76,8 @@ def ensure(
             document = {**pinned, "engine": engine.title}
             jsonl.write_atomic(path, document)
             return document
+        if "dockerfile" in image:
+            _make_described(engine, image, cache, say, log)
         if pinned is not None:
             reference, base = _pinned_base(engine, pinned["base"], image, say)
             environment = {**environment, "image": {**image, "base": reference}}
@@ -136,6 +138,43 @@ def _fetched(
     if here is not None and here["Id"] != fetched["Id"]:
         say(f"note: {reference} is another image than before")
     return fetched
+
+
+def _make_described(
+    engine: Engine, image: dict[str, Any], cache: str, say: Callable[[str], None], log: str
+) -> None:
+    """Build the image of a Dockerfile, unless it is there."""
+    name = image["reference"]
+    if not image["pull"] and _inspect(engine, name) is not None:
+        return
+    say(f"building the image {name} with {engine.title}")
+    with workbench(cache) as bench:
+        os.mkdir(f"{bench}/image")
+        with open(f"{bench}/image/Dockerfile", "w", encoding="utf-8") as file:
+            file.write(image["dockerfile"])
+        arguments = ["--tag", name, *(["--pull"] if image["pull"] else [])]
+        arguments += ["--file", f"{bench}/image/Dockerfile", f"{bench}/image"]
+        with open(log, "a", encoding="utf-8", buffering=1) as file:
+            said = _call_builder(engine, arguments, bench, lambda line: print(line, file=file))
+    if said.code:
+        told = [line.strip() for line in said.errors.splitlines() if line.strip()]
+        raise EnvironmentFailure(
+            f"building the image of the Dockerfile failed: {(told or ['no reason given'])[-1]}",
+            "All of it is in the image build log. No files go with it: it has nothing to COPY.",
+            "\n".join(told[-15:]),
+        )
+
+
+def _call_builder(
+    engine: Engine, arguments: list[str], bench: str, take: Callable[[str], None]
+) -> Said:
+    options = ["--network", "host"]
+    if engine.name != "podman":
+        # Its builder has no proxy of its own. Named only, so that no password is in sight.
+        names = [n for p in _PROXIES for n in (p, p.upper()) if n in os.environ]
+        options += [text for proxy in names for text in ("--build-arg", proxy)]
+    # What it lays aside is gone with the bench, however it ends.
+    return engine.call("build", *options, *arguments, on_line=take, extra={"TMPDIR": bench})
 
 
 def _inspect(engine: Engine, reference: str) -> dict[str, Any] | None:
@@ -227,14 +266,9 @@ def _build(
     with workbench(cache) as bench:
         folder = f"{bench}/image"
         context.write(found, image, folder, **which)
-        arguments = ["build", "--network", "host", "--tag", name, "--label"]
-        arguments += [f"{LABEL}={found['lock']['digest']}", "--file", f"{folder}/Containerfile"]
+        arguments = ["--tag", name, "--label", f"{LABEL}={found['lock']['digest']}"]
         if engine.name == "podman":
             arguments.append("--pull=never")
-        else:
-            # Its builder has no proxy of its own. Named only, so that no password is in sight.
-            names = [n for p in _PROXIES for n in (p, p.upper()) if n in os.environ]
-            arguments += [text for proxy in names for text in ("--build-arg", proxy)]
         with (
             open(log, "a", encoding="utf-8", buffering=1) as file,
             remains.noted(engine, cache, base) as note,
@@ -244,8 +278,8 @@ def _build(
                 print(line, file=file)
                 note(line)
 
-            # What it lays aside is gone with the bench, however it ends.
-            said = engine.call(*arguments, folder, on_line=take, extra={"TMPDIR": bench})
+            arguments += ["--file", f"{folder}/Containerfile", folder]
+            said = _call_builder(engine, arguments, bench, take)
     if said.code:
         raise _why(engine, said.errors, found)
 

@@ -16,6 +16,7 @@ BASE = "RECHAIN_BASE_IMAGE"
 `documented` is what v1's documentation names."""
 
 _DOCUMENTED = "documented"
+_OF_A_DOCKERFILE = "localhost/rechain-dockerfile"
 
 # A reference as the engines read it: [host[:port]/]path[:tag][@digest].
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -62,6 +63,7 @@ def image_spec(
     registry: dict[str, str] | None = None,
     base: str | None = None,
     pull: bool = False,
+    dockerfile: str | None = None,
 ) -> dict[str, Any]:
     """Describe the image that a job runs in.
 
@@ -72,6 +74,7 @@ def image_spec(
         registry: `{"address", "username"}` of where it comes from; never a password.
         base: what `$RECHAIN_BASE_IMAGE` says.
         pull: whether it is fetched again, since its tag may have moved.
+        dockerfile: the text that an image is built from, in place of `asked`.
 
     Returns:
         The `image` of a job's environment, with one key more: `notes`, what the user should be
@@ -82,6 +85,9 @@ def image_spec(
         UserErrorException: a name is no image's, or there is nothing to run as it is.
     """
     notes = []
+    if dockerfile is not None:
+        asked = f"{_OF_A_DOCKERFILE}:{digest_of({'dockerfile': dockerfile})[:32]}"
+        registry = None  # what it is built on comes from where the user's own login allows
     reference = _with_registry(asked, registry) if asked else None
     known = of_v1(asked) if asked else None
     if known is not None and (known.chainer or not user_managed):
@@ -104,6 +110,8 @@ def image_spec(
     spec: dict[str, Any] = {"reference": reference, "built": built}
     if asked:
         spec["asked"] = asked
+    if dockerfile is not None:
+        spec["dockerfile"] = dockerfile
     if registry and reference is not None and asked:
         spec["registry"] = registry
     return {**spec, "digest": digest_of(spec), "pull": bool(pull), "notes": notes}
@@ -120,7 +128,7 @@ def pinned_spec(image: dict[str, Any], recorded: dict[str, Any]) -> dict[str, An
         As `image_spec` does, with what is `pinned`. It comes from where the user's own login
         allows: the password of the run's `registry` is nowhere recorded.
     """
-    kept = ("reference", "built", "asked")
+    kept = ("reference", "built", "asked", "dockerfile")
     spec = {**{key: image[key] for key in kept if key in image}, "pinned": recorded}
     return {**spec, "digest": digest_of(spec), "pull": False}
 
