@@ -116,8 +116,9 @@ def test_a_preempted_run_is_attended_to_its_real_end(train, run, start, latest, 
     seen = wait_for(lambda: fold(low_run._paths).attempts[1:], "the next attempt")
     wait_for(lambda: fold(low_run._paths).last.state == "Queued", "it to wait")
     assert seen[0].number == 2
+    while "number 1 in line" not in (line := low.stderr.readline()):
+        assert line, "it ended without saying so"
     gate.touch()
     out, said = low.communicate(timeout=60)
     assert (out, low.returncode) == ("attempt 2\n", 0)
-    assert "number 1 in line" in said
     assert said.splitlines()[-2].startswith("completed after")
