@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rechain.compute.slurm.settings import Settings, request
 from rechain.estimator import Chainer, Mpi, ScriptRunConfig, compile
 from rechain.exceptions import (
     AzureMLException,
@@ -49,6 +50,7 @@ def compiled(source: Path, /, entry_script: Any = "train.py", **given: Any) -> J
             "mpi",
             "gpu",
             "pool",
+            "slurm",
             "tags",
             "environ",
         )
@@ -207,6 +209,18 @@ def test_ranks_in_a_container_have_an_mpi_that_an_image_can_have(code: Path) -> 
         assert job.environment["image"]["built"] is True
         assert job.environment["mpi"] == {"wanted": "mpich", "mpiexec": None}
         assert job.notes == []
+
+
+def test_a_container_on_a_slurm_node_and_not_yet_on_each_of_several(code: Path) -> None:
+    slurm = request(Settings().to_json())
+    job = compiled(code, slurm=slurm, custom_docker_image="mine:1")
+    assert job.environment["image"]["asked"] == "mine:1"
+    more: dict[str, Any] = {"node_count": 2, "distributed_training": Mpi(2), "user_managed": False}
+    more["compute_target"] = "cluster"
+    with pytest.raises(NotBuiltError, match="on each of several nodes is not built yet"):
+        compiled(code, slurm=slurm, custom_docker_image="mine:1", **more)
+    (note,) = compiled(code, slurm=slurm, use_docker=True, **more).notes
+    assert "on each of several nodes is not built yet, and none is used" in note
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
                 spec = gpu.settled(spec, jsonl.loads(gpus))
             cache = store.cache_root()
             found = prepare(spec, cache, _say)
-            if (document.get("slurm") or {}).get("node_store"):
+            if engine is None and (document.get("slurm") or {}).get("node_store"):
                 _pack(cache, found)
         elif mpiexec:
             from rechain.environment.mpi import ask

@@ -143,17 +143,18 @@ class Finding(NamedTuple):
     settings: dict[str, Any] | None = None
 
 
-def check_choice(environ: Mapping[str, str]) -> None:
+def check_choice(environ: Mapping[str, str], *, elsewhere: bool = False) -> None:
     """Refuse a `RECHAIN_ENGINE` that is neither an engine's name nor an engine.
 
     Args:
         environ: the caller's variables.
+        elsewhere: whether another machine runs the engine: what is there is not known here.
 
     Raises:
         UserErrorException: it is neither.
     """
     named = environ.get(CHOICE)
-    if not named or named in NAMES:
+    if not named or named in NAMES or (elsewhere and os.path.isabs(named)):
         return
     program = shutil.which(named, path=environ.get("PATH", os.defpath))
     wrong = "no program here"

@@ -145,7 +145,7 @@ def compile(
     if lock is not None:
         environment, notes = _locked(estimator, lock, python, as_of, mpi, with_gpu, environ)
     else:
-        contained = _asks_image(estimator) and slurm is None
+        contained = _asks_image(estimator)
         wanted = _mpi(estimator, mpi, environ, contained)
         environment, notes = _environment(
             estimator, python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of,
@@ -274,8 +274,9 @@ def _image(
     if not _asks_image(estimator):
         return None, [_NO_IMAGE] if estimator._asks_container else []
     strict = environment.get("strict", False)
+    several = estimator._distribution["nodes"] > 1
     unbuilt = {
-        "on a Slurm cluster": slurm is not None,
+        "on each of several nodes": slurm is not None and several,
     }
     for what in (what for what, is_asked in unbuilt.items() if is_asked):
         if asked or estimator._dockerfile or strict:
@@ -287,7 +288,7 @@ def _image(
     from rechain.environment import engines
     from rechain.environment.image.names import BASE, image_spec
 
-    engines.check_choice(environ)
+    engines.check_choice(environ, elsewhere=slurm is not None)
     image = image_spec(
         asked,
         user_managed=given["user_managed"],

@@ -8,7 +8,7 @@ mean something else in there.
 
 from __future__ import annotations
 
-from rechain.record import host
+from rechain.record import host, jsonl
 from rechain.supervisor.container import Container
 from rechain.supervisor.engine import GUEST
 from rechain.supervisor.outcome import Outcome
@@ -41,7 +41,13 @@ class ContainedRanks(Ranks):
         """Return what is run in the container, and its variables."""
         python = self._stage.command()[0][0]
         guard = [python, "-I", "-S", _GUARD, self._attempt.root, self._run.work]
-        return self._command(guard)
+        command, variables = self._command(guard)
+        # An mpiexec that finds itself in a Slurm job starts even its own node's ranks by srun.
+        hidden = {name: value for name, value in variables.items() if name.startswith("SLURM_")}
+        for name in hidden:
+            del variables[name]
+        variables["RECHAIN_RANK_VARIABLES"] = jsonl.dumps(hidden)
+        return command, variables
 
     def _surround(self, environment: dict[str, str]) -> None:
         super()._surround(environment)
@@ -98,9 +104,13 @@ class ContainedRanks(Ranks):
         """Return the pids of the ranks' scripts that still run and can be seen."""
         return [pid for pid in super().processes() if pid != self._pid]
 
+    def was_asked(self) -> None:
+        """Have SIGTERM sent, since Slurm's own does not reach into every engine's containers."""
+        self.ask_to_end()
+
     def ask_to_end(self) -> None:
         """Have SIGTERM sent to every rank that has not ended; mpiexec is not asked."""
-        self.was_asked()
+        super().was_asked()
         ended = {end["rank"] for end in self._ends}
         for rank, pid in self._inner.items():
             if rank not in ended:

@@ -176,12 +176,19 @@ class Container(Script):
             "stdout": outputs[0],
             "stderr": outputs[1],
             "umask": umask,
+            "deaf": bool(self._job.get("slurm")),
+            "launcher": self._launcher is not None,
         }
 
     def start_on(self, nodes: Nodes | None, refusal: int) -> None:
         """Become the engine's client; called in a fresh child."""
         applied = nodes.applied if nodes is not None else {}
-        self._start(applied.get("cores") or (), applied.get("memory_bytes"), refusal)
+        limits = applied.get("cores") or (), applied.get("memory_bytes")
+        if self._job.get("slurm") and not self._facts["engine"]["rootless"]:
+            from rechain.supervisor.slurm import allotted
+
+            limits = allotted()
+        self._start(*limits, refusal)
 
     def _start(self, cores: Iterable[int], memory: int | None, refusal: int) -> None:
         workspace = os.path.dirname(os.path.dirname(os.path.dirname(self._run.root)))
@@ -263,6 +270,10 @@ class Container(Script):
         """Have SIGTERM sent to the script and what is in its process group."""
         self.due = None
         self._say("term")
+
+    def was_asked(self) -> None:
+        """Have SIGTERM sent, since Slurm's own does not reach into every engine's containers."""
+        self.ask_to_end()
 
     def ask_process(self, pid: int) -> None:
         """Have SIGTERM sent to one process of the container.

@@ -21,11 +21,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["TO_PREPARE", "Slurm", "serve"]
+__all__ = ["TO_PREPARE", "Slurm", "allotted", "serve"]
 
-# The submitter's variables by which packages are found, and where they are kept; the script of a
-# managed job has not these.
-TO_PREPARE = ("UV_", "PIP_", "RECHAIN_CACHE")
+# The submitter's variables by which packages and the engine of containers are found, and where
+# packages are kept; the script of a managed job has not these.
+TO_PREPARE = ("UV_", "PIP_", "RECHAIN_CACHE", "RECHAIN_ENGINE")
+
+_REGISTRY = "RECHAIN_REGISTRY_PASSWORD"  # its name in the file of secrets
 
 # What slurmstepd writes into the job's log when it ends one, and what follows the moment.
 _MARK = "*** JOB "
@@ -127,6 +129,22 @@ def _first_node_lost(attempt: AttemptPaths, started: dict[str, Any]) -> str:
     return ""
 
 
+def allotted() -> tuple[list[int], int | None]:
+    """Return what of this node Slurm has given to the job that this process is in.
+
+    A container is its engine's and not in the job's own cgroup, so it has to be told.
+
+    Returns:
+        The cores, none for all; and how many bytes of memory, None if that is not limited.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    each = [os.environ.get(name, "") for name in ("SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")]
+    megabytes = int(os.environ.get("SLURM_MEM_PER_NODE") or 0)
+    if not megabytes and all(each):
+        megabytes = int(each[0]) * int(each[1])
+    return cores if len(cores) < (os.cpu_count() or 1) else [], (megabytes << 20) or None
+
+
 def _ask(*command: str) -> str:
     import subprocess
 
@@ -159,6 +177,10 @@ def _close_earlier(run: RunPaths) -> bool:
             message = "Slurm started the job again; its supervisor could not say why"
             end = end_event("supervisor_lost", message, requeue=True)
         jsonl.write_new(attempt.reader_end, end)
+        if os.path.exists(attempt.container):
+            from rechain.supervisor import container
+
+            container.end(attempt)  # it has ended; this node's engine may still have a record
     return fold(run).end is None
 
 
@@ -206,7 +228,7 @@ def _payload(run: RunPaths) -> dict[str, Any]:
     """
     job = jsonl.read(run.job)
     request = job["slurm"] or {}
-    managed = job["environment"]["kind"] != "user-managed"
+    managed = job["environment"]["kind"] != "user-managed" or "image" in job["environment"]
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -215,7 +237,12 @@ def _payload(run: RunPaths) -> dict[str, Any]:
     script = {**inherited, **job["variables"]}
     if job["secrets"]:
         script.update(_secrets(request.get("secrets"), job["secrets"]))
+    registry = job["environment"].get("image", {}).get("registry") or {}
+    password = None
+    if "username" in registry:
+        password = _secrets(request.get("secrets"), [_REGISTRY])[_REGISTRY]
     return {
+        "password": password,
         "script": script,
         "prepare": dict(os.environ),
         "cache": request.get("store") or store.cache_root(),

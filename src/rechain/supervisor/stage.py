@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Stage"]
 
+# What would lead programs of a container to files of the machine around it.
+_LEADING_OUT = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "BASH_ENV")
+
 
 class Stage:
     """Everything the script needs before it can start.
@@ -301,7 +304,8 @@ class Stage:
         jsonl.write_atomic(self._run.lock, lock)
         if self._stored:
             store.use(self._cache, self._stored, self._run.root)
-            if (self._job.get("slurm") or {}).get("node_store") and not self.unpacks:
+            on_disks = (self._job.get("slurm") or {}).get("node_store")
+            if on_disks and self.container is None and not self.unpacks:
                 notes.append(
                     "the environment is read from the shared file system, not from the nodes' "
                     "disks: one of conda's cannot be moved"
@@ -314,7 +318,7 @@ class Stage:
         assert self._found is not None
         folder = (self._job.get("slurm") or {}).get("node_store")
         moves = self._found["prefix"] and not self._found["activation"]  # conda's do not
-        return bool(folder and moves)
+        return bool(folder and moves and self.container is None)
 
     def start_unpacking(self) -> None:
         """Become the process that brings it there; called in a fresh child."""
@@ -425,6 +429,12 @@ class Stage:
         stall = self._job["limits"].get("stall_seconds")
         ranks = self._job["distribution"]["communicator"] != "None"
         own = {*self._job["variables"], *self._job["secrets"]}
+        if self.container is not None:
+            for name in {*_LEADING_OUT} - own:
+                variables.pop(name, None)
+            if self._gpus and self._job.get("slurm"):
+                # Slurm hides others from the job, and not from a container: numbers differ there.
+                variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu["uuid"] for gpu in self._gpus)
         surround(variables, self._found, self._packages, own, hooked=bool(stall or ranks))
         if stall:
             variables["RECHAIN_STALL"] = str(stall)

@@ -81,6 +81,13 @@ class SlurmTarget:
                 f"the run needs the secret {job['secrets'][0]}, which Slurm must not keep: name a "
                 "file that jobs read it from (rechain target add --secrets FILE)"
             )
+        registry = job["environment"].get("image", {}).get("registry") or {}
+        if "username" in registry and not self._request["secrets"]:
+            raise StartError(
+                "the image's registry wants a password, which Slurm must not keep: name a file "
+                "with a line RECHAIN_REGISTRY_PASSWORD=... (rechain target add --secrets FILE), "
+                "or leave out image_registry_details and log in on the nodes"
+            )
         if self._request["prepare"] == "here":
             from rechain.compute.slurm.prepare import prepare_here
 

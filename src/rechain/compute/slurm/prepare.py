@@ -38,9 +38,13 @@ def prepare_here(run: RunPaths, request: Mapping[str, Any], payload: Mapping[str
     job = jsonl.read(run.job)
     wanted = job["environment"]
     store.want(request["store"] or payload["cache"], wanted, run.root)
-    # A user's own interpreter is looked for on the node, and its GPU decides what to build.
+    # A user's own interpreter is looked for on the node, and its GPU decides what to build; its
+    # engine has the image.
     if wanted["kind"] != "user-managed" and "gpu" not in wanted:
-        found = _child("environment", [run.job], request, payload)
+        bare = {key: value for key, value in wanted.items() if key != "image"}
+        with tempfile.TemporaryDirectory(prefix="rechain-") as folder:
+            jsonl.write_new(f"{folder}/job.json", {**job, "environment": bare})
+            found = _child("environment", [f"{folder}/job.json"], request, payload)
         if not found["ok"]:
             raise StartError(f"the environment cannot be built here: {found['message']}")
     if job["inputs"] or job["outputs"] or "copy" in job["source"]:

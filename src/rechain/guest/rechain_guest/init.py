@@ -11,6 +11,9 @@ IN brings the number of bytes of a JSON document and a newline; the document, wi
 its variables, which thus are on no disk, in no command line and in no record of an engine; then
 lines: `term` asks the script to end, `term PID` one process of it. OUT takes JSON lines:
 `started`, `refused` or `ended`.
+
+SIGTERM to this process asks the script to end, unless the document calls it deaf: in a Slurm job
+an engine's client passes on what Slurm sends to all processes, and the supervisor decides.
 """
 
 import errno
@@ -20,7 +23,10 @@ import select
 import signal
 import sys
 
-__all__ = ["become", "main", "oom_kills"]
+__all__ = ["ASK", "become", "main", "oom_kills"]
+
+ASK = signal.SIGRTMIN
+"""What asks a rank guard to end its rank in a Slurm job, which sends SIGTERM by itself."""
 
 # Where the cgroup of a container counts processes that were killed for want of memory: cgroup v2
 # (memory.events) and v1 (memory.oom_control), Documentation/admin-guide/ of Linux.
@@ -116,16 +122,17 @@ def main(inward, outward):
     document = None if length is None else line.take(int(length))
     if document is None:
         return 137
+    job = json.loads(document.decode())
     wakeup, writer = os.pipe()
     for descriptor in (wakeup, writer):
         os.set_blocking(descriptor, False)
     signal.set_wakeup_fd(writer)
     terms = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: terms.append(True))
+        signal.signal(number, lambda *_: None if job["deaf"] else terms.append(True))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     oom_before = oom_kills()
-    script = _start(json.loads(document.decode()), line)
+    script = _start(job, line)
     if script is None:
         return 127
     line.say("started", pid=script)
@@ -150,7 +157,7 @@ def main(inward, outward):
                 break
             _, _, pid = word.partition(" ")
             if pid:
-                _send(int(pid), os.kill)
+                _send(int(pid), os.kill, ASK if job["deaf"] else signal.SIGTERM)
             else:
                 terms.append(True)
         if any(terms):
@@ -190,7 +197,8 @@ def become(job):
 
     Args:
         job: `{"argv", "variables", "folder", "stdout", "stderr", "umask"}`, and `path` if more
-            programs are found than by the image's PATH.
+            programs are found than by the image's PATH; for what process 1 starts `deaf`, whether
+            SIGTERM is Slurm's, and `launcher`, whether it is one.
 
     Raises:
         OSError: it cannot be started.
@@ -199,6 +207,8 @@ def become(job):
     for name in ("SIGTERM", "SIGINT", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     os.setsid()
+    if job.get("launcher") and job["deaf"]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))  # it would end its ranks
     os.umask(job["umask"])
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     for descriptor, path, mode in (
@@ -257,9 +267,9 @@ def _reap(script):
             found = status
 
 
-def _send(pid, kill):
+def _send(pid, kill, ask=signal.SIGTERM):
     """Ask a process, or a group, to end."""
-    for number in (signal.SIGTERM, signal.SIGCONT):
+    for number in (ask, signal.SIGCONT):
         try:
             kill(pid, number)
         except OSError:

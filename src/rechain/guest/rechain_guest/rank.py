@@ -4,7 +4,8 @@
 
 It does what `supervisor/rank.py` does outside, on the image's Python: it gives its rank its output
 files and its variables, dies with mpiexec and takes the rank with it, ends what the rank leaves
-behind, and notes how it ended in the attempt's `ranks/`. SIGTERM asks it to send one to its rank.
+behind, and notes how it ended in the attempt's `ranks/`. SIGTERM asks it to send one to its rank,
+in a Slurm job ASK, since Slurm sends SIGTERM to all processes that it sees.
 A guard whose script failed stays until it is told to leave: the others may say their last words.
 """
 
@@ -19,7 +20,7 @@ import time
 # With -I, the folder of this file is no place for modules.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from rechain_guest.init import become, oom_kills
+from rechain_guest.init import ASK, become, oom_kills
 
 __all__ = ["main"]
 
@@ -51,13 +52,15 @@ def main(attempt, work):
     rank, size, local = place
     prctl = ctypes.CDLL(None).prctl
     parent = os.getppid()
-    guard = _Guard(parent)
+    hidden = json.loads(os.environb.pop(b"RECHAIN_RANK_VARIABLES").decode())
+    guard = _Guard(parent, "SLURM_JOB_ID" in hidden)
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         return 125
     oom_before = oom_kills()
     job = _job(attempt, work, rank, size, local)
+    job["variables"].update(hidden)
     reader, writer = os.pipe()
     script = os.fork()
     if not script:
@@ -157,9 +160,10 @@ class _Guard:
 
     Args:
         parent: the pid of mpiexec, or of what it starts ranks with.
+        deaf: whether SIGTERM is Slurm's, and not for it.
     """
 
-    def __init__(self, parent):
+    def __init__(self, parent, deaf):
         self.asked = False
         self.orphaned = False
         self._parent = parent
@@ -172,7 +176,8 @@ class _Guard:
         def on_term(*_):
             self._terms += 1
 
-        signal.signal(signal.SIGTERM, on_term)
+        signal.signal(signal.SIGTERM, (lambda *_: None) if deaf else on_term)
+        signal.signal(ASK, on_term)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
