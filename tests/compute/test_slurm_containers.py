@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -299,3 +300,22 @@ def test_the_environment_in_an_image_and_ranks_of_one_node_in_it(
     assert end["cause"] == "canceled"
     assert all("asked" in text(second.attempt(1).stdout(rank)) for rank in range(2))
     empty(slurm)
+
+
+@pytest.mark.engines
+def test_check_starts_a_container_on_a_node(there, home: Path, tmp_path: Path) -> None:
+    rechain = [sys.executable, "-m", "rechain", "target"]
+    prologue = tmp_path / "prologue"
+    add = [*rechain, "add", "lab", "--slurm", "--prologue", str(prologue)]
+    subprocess.run(add, check=True)
+
+    def said() -> str:
+        done = subprocess.run([*rechain, "check", "lab"], capture_output=True, text=True)
+        return next(line for line in done.stdout.splitlines() if " containers " in line)
+
+    assert re.match(r"ok +containers +podman \S+ starts one in \d", said())
+    broken = tmp_path / "containers.conf"
+    broken.write_text('[engine]\nruntime = "none"\n')
+    with open(prologue, "a", encoding="utf-8") as file:
+        file.write(f"export CONTAINERS_CONF={broken}\n")
+    assert re.match(r"note +containers +podman.* starts none: .*none", said())

@@ -141,6 +141,7 @@ class _Probe:
                 return
             yield from _of_files(found)
             yield from self._of_index(found)
+            yield from _of_containers(found["containers"])
         finally:
             _cancel(number)
         if facts["mpiexec"]:
@@ -277,12 +278,26 @@ def _of_node(facts: Mapping[str, Any], seen: float) -> Iterator[Finding]:
         yield Finding(None, "glibc", words)
     if abs(seen - facts["time"]) > _CLOCKS:
         yield Finding(None, "clock", f"it is {facts['time'] - seen:+.0f} s from this machine's")
-    engines = ", ".join(facts["engines"]) or "none, which is fine: runs need none"
-    yield Finding(None, "containers", engines)
     yield Finding(
         None, "mpi", facts["mpiexec"] or "no mpiexec on PATH: load one in --prologue, or have one "
         "installed with --mpi openmpi",
     )  # fmt: skip
+
+
+def _of_containers(engines: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    for one in engines:
+        if not one["works"]:
+            words = f"{one['title']} starts none: {one['why'].removesuffix('.')}. {one['hint']}"
+            yield Finding(None, "containers", words)
+            continue
+        words = f"{one['title']} starts one in {one['seconds']:.1f} s"
+        if one["why"]:
+            yield Finding(None, "containers", f"{words}, but not with limits: {one['why']}")
+        else:
+            yield Finding(True, "containers", f"{words}, with limits of memory and CPUs")
+    if not engines:
+        words = "no podman or docker on PATH, which only runs with use_docker or an image need"
+        yield Finding(None, "containers", words)
 
 
 def _of_files(found: Mapping[str, Any]) -> Iterator[Finding]:

@@ -27,18 +27,46 @@ def _write(path: str, text: str) -> None:
 
 
 def _facts() -> dict[str, object]:
-    found = {name: shutil.which(name) for name in ("podman", "docker", "apptainer", "singularity")}
     mpi = {name: shutil.which(name) for name in ("mpiexec", "mpirun")}
     return {
         "host": os.uname().nodename,
         "python": sys.version.split()[0],
         "libc": os.confstr("CS_GNU_LIBC_VERSION"),
         "cpus": len(os.sched_getaffinity(0)),
-        "engines": [name for name, path in found.items() if path],
         "mpiexec": next((path for path in mpi.values() if path), None),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "time": time.time(),
     }
+
+
+def _containers() -> list[dict[str, object]]:
+    """Start a small container with each engine of this node, and return what came of it."""
+    _find_rechain()
+    from rechain.environment import engines, trial
+    from rechain.environment.errors import EnvironmentFailure
+
+    found: list[dict[str, object]] = []
+    for finding in engines.look():
+        engine, why = finding.engine, finding.problem
+        if not finding.installed:
+            continue
+        tried = trial.Trial(0)
+        hint = finding.hint
+        if engine is not None:
+            try:
+                tried = trial.start(engine, limits=True)
+                why = tried.problem
+            except EnvironmentFailure as failure:
+                why = failure.message
+            hint = trial.hint_for(engine, why)
+        title = engine.title if engine is not None else finding.name
+        facts = {"works": engine is not None and (not why or tried.without_limits)}
+        found.append({**facts, "title": title, "why": why, "hint": hint, "seconds": tried.seconds})
+    return found
+
+
+def _find_rechain() -> None:
+    sys.path.append(os.path.abspath(__file__).rpartition("/rechain/")[0])
 
 
 def _round_trips(folder: str) -> list[float]:
@@ -70,7 +98,7 @@ def _index() -> str:
 
 def _pair(folder: str, wanted: str) -> None:
     """Try on all nodes of the job what may start ranks."""
-    sys.path.append(os.path.abspath(__file__).rpartition("/rechain/")[0])
+    _find_rechain()
     from rechain.environment import mpi, store
     from rechain.environment.errors import EnvironmentFailure
     from rechain.supervisor import launchers
@@ -146,7 +174,7 @@ def _rank(family: str, library: str, count: int) -> int:
 
 def _main(folder: str) -> None:
     _write(f"{folder}/facts.json", json.dumps(_facts()))
-    found = {"round_trips": _round_trips(folder), "index": _index(), "time": time.time()}
+    found = {"round_trips": _round_trips(folder), "index": _index(), "containers": _containers()}
     _write(f"{folder}/found.json", json.dumps(found))
 
 
