@@ -73,17 +73,27 @@ def there(
 Start = Callable[..., Any]
 
 
-@pytest.fixture
-def start(there: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Start a script in an image with this Python, on the first node."""
-    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def nodes_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the nodes share."""
+    return tmp_path_factory.mktemp("cache")
 
-    def call(script: str, *options: str, image: Any = None, **fields: Any) -> Any:
+
+@pytest.fixture
+def start(
+    there: Engines, nodes_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Start:
+    """Start a script in an image with this Python, which the first node has."""
+    monkeypatch.setenv("RECHAIN_CACHE", str(nodes_cache))
+
+    def call(
+        script: str, *options: str, node: str = "n1", image: Any = None, **fields: Any
+    ) -> Any:
         if image is None:
             image = there["n1"].python_image(sys.executable)
         settings = Settings(
             prologue=tmp_path / "prologue",
-            options=["--nodelist=n1", "--mem=500", *options],
+            options=[f"--nodelist={node}", "--mem=500", *options],
             **fields.pop("settings", {}),
         )
         asked = {"reference": image, "asked": image, "built": False, "pull": False}
@@ -202,6 +212,34 @@ def test_the_memory_that_slurm_gives_is_the_containers(start, slurm) -> None:
     )
     end = ended(run, job)
     assert (end["cause"], end["signal"]) == ("out_of_memory", signal.SIGKILL)
+    empty(slurm)
+
+
+@pytest.mark.engines
+def test_an_image_that_only_one_node_has_is_carried_to_the_other(start, there, slurm) -> None:
+    image = there["n1"].python_image(sys.executable)
+    assert not there["n2"].run("images", "--quiet", image)
+    for node in ("n1", "n2"):
+        run, job = start("import os\nprint(os.uname().nodename)", node=node)
+        end = ended(run, job)
+        assert end["cause"] == "completed", (end["message"], text(run.attempt(1).prepare_log))
+        assert text(run.attempt(1).stdout(0)) == f"{node}\n"
+    assert jsonl.read(run.lock)["image"]["loaded"]["from"].endswith("-podman.tar")
+    assert any("image was loaded from" in note for note in fold_attempt(run.attempt(1)).notes)
+    there["n2"].run("rmi", image)
+    empty(slurm)
+
+
+@pytest.mark.matrix
+def test_an_image_that_cannot_be_loaded_is_said(start, there, nodes_cache, slurm) -> None:
+    run, job = start("pass")
+    assert ended(run, job)["cause"] == "completed"
+    (archive,) = (nodes_cache / "images").glob("*.tar")
+    os.truncate(archive, 100_000)
+    run, job = start("pass", node="n2")
+    assert ended(run, job)["cause"] == "environment"
+    assert f"it cannot be loaded from {archive}: " in text(run.attempt(1).prepare_log)
+    archive.unlink()
     empty(slurm)
 
 

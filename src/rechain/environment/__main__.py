@@ -62,8 +62,9 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             from rechain.environment.image.ensure import ensure
 
             password = sys.stdin.read() if "registry" in spec["image"] else None
+            carried = bool(document.get("slurm"))
             log = AttemptPaths(os.path.dirname(result)).image_log
-            image = ensure(spec, found, store.cache_root(), engine, _say, password, log)
+            image = ensure(spec, found, store.cache_root(), engine, _say, password, log, carried)
             if found is None and "mpi" in spec:
                 from rechain.environment.image.own import for_ranks
 
@@ -71,6 +72,7 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             # What is installed in an image that is taken as it is has the image's own settings.
             settings = in_container(os.environ) if found is not None else []
             container = {"engine": engine.to_json(), "image": image, "pip": settings}
+            notes += _of_loading(image.get("loaded"))
             notes += _not_as_pinned(spec["image"].get("pinned"), image)
     except EnvironmentFailure as failure:
         said = {"message": failure.message, "hint": failure.hint, "detail": failure.detail}
@@ -124,6 +126,12 @@ def _not_as_pinned(pinned: dict[str, Any] | None, image: dict[str, Any]) -> list
         f"the image {was['reference']} of the replayed run ({was['id'][7:19]}) cannot be had: "
         f"{now['reference']} is another one now ({now['id'][7:19]})"
     ]
+
+
+def _of_loading(loaded: dict[str, Any] | None) -> list[str]:
+    if loaded is None:
+        return []
+    return [f"the image was loaded from {loaded['from']} in {loaded['seconds']:.1f} s"]
 
 
 def _say(line: str) -> None:

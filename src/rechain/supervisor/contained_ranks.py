@@ -105,8 +105,10 @@ class ContainedRanks(Ranks):
         return [pid for pid in super().processes() if pid != self._pid]
 
     def was_asked(self) -> None:
-        """Have SIGTERM sent, since Slurm's own does not reach into every engine's containers."""
-        self.ask_to_end()
+        """Have SIGTERM sent, unless Slurm's own reaches into the container."""
+        super().was_asked()
+        if not self._container.reached():
+            self.ask_to_end()
 
     def ask_to_end(self) -> None:
         """Have SIGTERM sent to every rank that has not ended; mpiexec is not asked."""

@@ -272,8 +272,17 @@ class Container(Script):
         self._say("term")
 
     def was_asked(self) -> None:
-        """Have SIGTERM sent, since Slurm's own does not reach into every engine's containers."""
-        self.ask_to_end()
+        """Have SIGTERM sent, unless Slurm's own reaches into the container."""
+        if self.reached():
+            self.due = None
+        else:
+            self.ask_to_end()
+
+    def reached(self) -> bool:
+        """Return whether Slurm signals what is in the container as it does all else of its job."""
+        from rechain.supervisor.slurm import reaches
+
+        return bool(self._started and reaches(self._started["pid"]))
 
     def ask_process(self, pid: int) -> None:
         """Have SIGTERM sent to one process of the container.

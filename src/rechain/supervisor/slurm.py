@@ -16,12 +16,13 @@ from rechain.record import jsonl
 from rechain.record.causes import CAUSES
 from rechain.record.journal import end_event, fold, fold_attempt
 from rechain.record.paths import AttemptPaths, RunPaths
+from rechain.supervisor import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["TO_PREPARE", "Slurm", "allotted", "serve"]
+__all__ = ["TO_PREPARE", "Slurm", "allotted", "reaches", "serve"]
 
 # The submitter's variables by which packages and the engine of containers are found, and where
 # packages are kept; the script of a managed job has not these.
@@ -143,6 +144,27 @@ def allotted() -> tuple[list[int], int | None]:
     if not megabytes and all(each):
         megabytes = int(each[0]) * int(each[1])
     return cores if len(cores) < (os.cpu_count() or 1) else [], (megabytes << 20) or None
+
+
+def reaches(pid: int) -> bool:
+    """Return whether Slurm signals a process of a container as it does all else of this job.
+
+    It goes by cgroups, and an engine gives a container one of its own; or else by descent.
+
+    Args:
+        pid: the process, as this machine knows it.
+    """
+    if "slurm" in _cgroups(os.getpid()):
+        return "slurm" in _cgroups(pid)
+    return pid in tree.descendants(os.getpid())
+
+
+def _cgroups(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cgroup", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _ask(*command: str) -> str:

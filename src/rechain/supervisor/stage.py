@@ -13,6 +13,7 @@ from rechain.supervisor.script import give, redirect
 from rechain.supervisor.variables import (
     PROGRAM,
     SOURCE,
+    contain,
     of_data,
     of_run,
     programs,
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from rechain.record.journal import Journal
 
 __all__ = ["Stage"]
-
-# What would lead programs of a container to files of the machine around it.
-_LEADING_OUT = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "BASH_ENV")
 
 
 class Stage:
@@ -430,11 +428,7 @@ class Stage:
         ranks = self._job["distribution"]["communicator"] != "None"
         own = {*self._job["variables"], *self._job["secrets"]}
         if self.container is not None:
-            for name in {*_LEADING_OUT} - own:
-                variables.pop(name, None)
-            if self._gpus and self._job.get("slurm"):
-                # Slurm hides others from the job, and not from a container: numbers differ there.
-                variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu["uuid"] for gpu in self._gpus)
+            contain(variables, own, self._gpus if self._job.get("slurm") else None)
         surround(variables, self._found, self._packages, own, hooked=bool(stall or ranks))
         if stall:
             variables["RECHAIN_STALL"] = str(stall)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rechain.record.paths import AttemptPaths, RunPaths
 
-__all__ = ["PROGRAM", "SOURCE", "of_data", "of_run", "programs", "site_of", "surround"]
+__all__ = ["PROGRAM", "SOURCE", "contain", "of_data", "of_run", "programs", "site_of", "surround"]
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What every process of ours is: see `__main__.py`.
@@ -19,6 +19,7 @@ PROGRAM = f"{SOURCE}/rechain/supervisor/__main__.py"
 _GUEST = f"{SOURCE}/rechain/guest"
 _HOOKS = f"{_GUEST}/hooks"
 _COMMANDS = f"{_GUEST}/commands"  # what answers in place of conda
+_LEADING_OUT = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "BASH_ENV")
 _INSTALLER = f"{_GUEST}/installer"
 
 
@@ -89,6 +90,23 @@ def programs(found: dict[str, Any], packages: str) -> str:
     activation = found["activation"]
     bins = f"{activation['PATH']}:{_COMMANDS}" if activation else found["bin"]
     return f"{packages}/bin:{bins}"
+
+
+def contain(
+    environment: dict[str, str], own: Collection[str], gpus: list[dict[str, str]] | None
+) -> None:
+    """Take from a script's variables what would lead programs of its container out of it.
+
+    Args:
+        environment: all the script's variables.
+        own: the variables that the user sets.
+        gpus: those of a Slurm job. Slurm hides others from the job and not from a container, where
+            numbers are therefore others.
+    """
+    for name in {*_LEADING_OUT} - {*own}:
+        environment.pop(name, None)
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpu["uuid"] for gpu in gpus)
 
 
 def of_data(data: list[dict[str, Any]]) -> dict[str, str]:

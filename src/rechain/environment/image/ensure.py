@@ -6,6 +6,7 @@ leaves nothing under the name that is looked for; which name that is says all th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -44,6 +45,7 @@ def ensure(
     say: Callable[[str], None] = lambda line: None,
     password: str | None = None,
     log: str = os.devnull,
+    carried: bool = False,
 ) -> dict[str, Any]:
     """Make the image of a job ready.
 
@@ -56,9 +58,11 @@ def ensure(
         say: takes lines for people, as things happen.
         password: what goes with the image's `registry`.
         log: the file that gets what the engine says while it builds, as it comes.
+        carried: whether other machines share the cache, and have engines of their own: what one
+            has built the others load from an archive beside it.
 
     Returns:
-        What `store.find_image` returns from now on.
+        What `store.find_image` returns from now on; with `loaded`, if it has come from there now.
 
     Raises:
         EnvironmentFailure: it cannot be made ready.
@@ -66,10 +70,20 @@ def ensure(
     image = environment["image"]
     document: dict[str, Any]
     path = store.image(cache, environment, engine.name)
+    archive = f"{path[:-5]}.tar" if carried else ""
+    if archive and not image["pull"]:  # before the lock: each machine waits for itself only
+        known = store.find_image(cache, environment, engine.name)
+        if known is not None and (loaded := _carried(engine, known, archive, say)):
+            return loaded
     with cache_usable(cache), alone(f"{path[:-5]}.lock", say):
         known = store.find_image(cache, environment, engine.name)
-        if known is not None and not image["pull"] and _inspect(engine, known["id"]):
-            return known
+        if known is not None and not image["pull"]:
+            if _inspect(engine, known["id"]):
+                if archive and _to_carry(known):
+                    _save(engine, known, archive, say)
+                return known
+            if archive and (loaded := _carried(engine, known, archive, say)):
+                return loaded
         names = [one["name"] for one in found["lock"]["packages"]] if found else []
         pinned = image.get("pinned")
         if pinned is not None and _inspect(engine, pinned["id"]):
@@ -81,6 +95,8 @@ def ensure(
         if pinned is not None:
             reference, base = _pinned_base(engine, pinned["base"], image, say)
             environment = {**environment, "image": {**image, "base": reference}}
+        elif archive and known and not image["pull"] and "registry" not in image:
+            reference, base = _pinned_base(engine, known["base"], image, say)
         else:
             reference = base_for(image, names)
             base = _fetched(engine, reference, image, password, say)
@@ -93,7 +109,61 @@ def ensure(
         if "asked" in image:
             document["asked"] = image["asked"]
         jsonl.write_atomic(path, document)
+        if archive and _to_carry(document):
+            _save(engine, document, archive, say)
         return document
+
+
+def _to_carry(document: dict[str, Any]) -> bool:
+    """Return whether an image is nowhere to be pulled from: it was built, or made by hand."""
+    base = document["base"]
+    built = document["id"] != base["id"]
+    return built or not base["digest"] or base["reference"].startswith("localhost/")
+
+
+def _save(
+    engine: Engine, document: dict[str, Any], archive: str, say: Callable[[str], None]
+) -> None:
+    """Write an image to an archive, unless it is there; without one others build it, too."""
+    if os.path.exists(archive) and _saved(archive) == document["id"]:
+        return
+    name = document["id"] if "@" in document["reference"] else document["reference"]
+    # Of this form podman's images keep their ids; to compress takes five times as long.
+    form = ["--format", "oci-archive", "--uncompressed"] if engine.name == "podman" else []
+    part = f"{archive}.{os.getpid()}.part"
+    started = time.monotonic()
+    try:
+        said = engine.call("save", *form, "--output", part, name)
+        if said.code:
+            say(f"note: the image cannot be kept for other nodes: {said.reason}")
+            return
+        os.rename(part, archive)
+        jsonl.write_atomic(f"{archive}.json", {"schema": 1, "id": document["id"]})
+        size = os.stat(archive).st_size / (1 << 20)
+        say(f"kept for other nodes: {size:.0f} MiB in {time.monotonic() - started:.1f} s")
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+
+
+def _saved(archive: str) -> str:
+    known = store.read_known(f"{archive}.json")
+    return known["id"] if known is not None else ""
+
+
+def _carried(
+    engine: Engine, known: dict[str, Any], archive: str, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Load an image that another machine's engine has built; None if there is no such archive."""
+    if _saved(archive) != known["id"] or _inspect(engine, known["id"]):
+        return None
+    say(f"loading the image {known['reference']}, which another node has built")
+    started = time.monotonic()
+    said = engine.call("load", "--input", archive)
+    if said.code or not _inspect(engine, known["id"]):
+        say(f"note: it cannot be loaded from {archive}: {said.reason}")
+        return None
+    return {**known, "loaded": {"from": archive, "seconds": round(time.monotonic() - started, 3)}}
 
 
 def _pinned_base(
