@@ -102,14 +102,72 @@ def test_of_two_engines_the_one_that_works_is_taken_and_that_is_said_once(
 
 @pytest.mark.matrix
 def test_without_an_engine_that_starts_anything_use_docker_goes_without(
-    broken, home: Path, environments: Path
+    broken, home: Path, environments: Path, monkeypatch
 ) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/no-daemon")
+    monkeypatch.delenv(CHOICE)
     python = interpreter("3.6")
     code, _, said = run(home, "--docker", "--framework-version", "5.1.0", "--python", python)
     assert code == 0, said
     assert "in a container: False" in said
     assert said.count(f"{HYBRID}") == 1
     assert "no container is used" in said
+    assert "`rechain doctor`" in said
+    assert "in a container ·" not in said
+
+
+@pytest.mark.engines
+def test_who_names_an_engine_that_does_not_work_gets_an_error(
+    engines, home: Path, monkeypatch
+) -> None:
+    for name, value in engines("podman").environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/no-daemon")
+    monkeypatch.setenv(CHOICE, "docker")
+    code, end, said = run(home, "--docker")
+    assert (code, end["cause"]) == (125, "environment"), said
+    assert "docker does not work" in end["message"]
+    assert f"Without {CHOICE}" in end["hint"]
+
+
+@pytest.mark.engines
+def test_the_python3_of_a_debian_image_is_found_and_named(
+    engines, home: Path, monkeypatch
+) -> None:
+    podman = engines("podman")
+    for name, value in podman.environment.items():
+        monkeypatch.setenv(name, value)
+    image = podman.debian_image("python3")
+    script = (
+        "import subprocess, sys\nsubprocess.check_call([sys.executable, '-c', 'print(6 * 7)'])\n"
+    )
+    code, _, said = run(home, "--image", image, "--user-managed", script=script)
+    assert code == 0, said
+    assert "42\n" in said
+    assert "its Python is 3.11." in said
+    (folder,) = (home / ".rechain" / "experiments").glob("*/*")
+    assert jsonl.read(f"{folder}/lock.json")["interpreter"]["path"] == "/usr/bin/python3"
+    shown = subprocess.run(
+        [sys.executable, "-m", "rechain", "show", folder.name],
+        capture_output=True, text=True, check=True, cwd=home,
+    )  # fmt: skip
+    assert ", /usr/bin/python3" in shown.stdout
+
+
+@pytest.mark.engines
+def test_a_version_that_the_image_lacks_is_said_with_its_cure(
+    engines, home: Path, monkeypatch
+) -> None:
+    podman = engines("podman")
+    for name, value in podman.environment.items():
+        monkeypatch.setenv(name, value)
+    image = podman.base_image()
+    code, _, said = run(home, "--image", image, "--user-managed", "--python", "3.6")
+    assert code == 125
+    assert f"environment (the image {image} has no `python3.6` that runs)" in said
+    assert "Name one with --python" in said
+    assert "executable file not found" not in said
+    assert "Permission denied" not in said
 
 
 # Who is not root.

@@ -35,6 +35,11 @@ BAD = {
         "a notebook in several processes is not built yet",
     ),
     "index": (["--requirements", "bad.txt", "code/train.py"], "'--index-url' is an option that"),
+    "image empty": (["--image", "", "code/train.py"], "--image is empty"),
+    "image without docker": (
+        ["--image", "lab:1", "--no-docker", "code/train.py"],
+        "--image runs in a container, and --no-docker in none",
+    ),
     "python": (
         ["--framework-version", "7.0.0", "--python", "9", "code/train.py"],
         "python='9' is",

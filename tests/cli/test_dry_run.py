@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import rechain as package
+from rechain.environment.resolve import identity
 
 pytestmark = pytest.mark.fast
 
@@ -109,6 +110,25 @@ def test_how_an_image_is_built_is_printed(rechain, home, monkeypatch) -> None:
     assert "COPY mpi/" in done.stdout
     monkeypatch.setenv("RECHAIN_BASE_IMAGE", "documented")
     assert "FROM ubuntu:16.04\n" in rechain("env", "containerfile", "5.1.0").stdout
+
+
+def test_the_image_of_a_run_is_printed_on_its_own_base(rechain, home, monkeypatch) -> None:
+    monkeypatch.setenv("RECHAIN_BASE_IMAGE", "other:1")
+    lock = {
+        "schema": 1, "kind": "venv", "recipe": "chainer-7.0.0", "packages": [], "build": {},
+        "interpreter": {"version": "3.8.20", "path": sys.executable},
+        "platform": {"libc": "glibc-2.36", "machine": "x86_64"},
+    }  # fmt: skip
+    base = {"reference": "localhost/base:1", "id": f"sha256:{'1' * 64}", "digest": None}
+    for more, git in (({}, True), ({"asked": "base:1"}, False)):
+        image = {"reference": "localhost/rechain:1", "base": base, **more}
+        whole = {**lock, "digest": identity(lock), "image": image}
+        (home / "run.json").write_text(json.dumps(whole))
+        done = rechain("env", "containerfile", "run.json")
+        assert "FROM localhost/base:1\n" in done.stdout, done.stderr
+        assert ("apt-get install" in done.stdout) is git
+    done = rechain("env", "containerfile", "run.json", "--base", "debian:13")
+    assert "FROM debian:13\n" in done.stdout
 
 
 @pytest.mark.parametrize(

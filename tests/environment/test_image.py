@@ -237,6 +237,16 @@ def test_what_podman_means_by_a_name(reference, text, says, hint) -> None:
     assert hint in failure.hint
 
 
+def test_what_podman_has_built_is_looked_for_in_no_registry() -> None:
+    engine = engines.Engine("podman", "/no/such/program", "4.3.1", True, {})
+    with pytest.raises(EnvironmentFailure, match="this machine has no image localhost/a") as error:
+        registry.pull(engine, "localhost/a:1", None, None, lambda line: None)
+    assert error.value.detail == ""
+    warned = 'time="now" level=warning msg="failed, retrying"\nError: manifest unknown'
+    failure = registry.explain(engine, "r:5/a:1", None, warned)
+    assert failure.detail == "Error: manifest unknown"
+
+
 RECORDED = {
     "id": f"sha256:{'1' * 64}", "reference": "localhost/rechain:1", "engine": "podman 4.3.1",
     "base": {"reference": "r:5/a:1", "id": f"sha256:{'2' * 64}", "digest": f"sha256:{'3' * 64}"},

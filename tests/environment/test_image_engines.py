@@ -461,4 +461,12 @@ def test_a_moved_tag_is_followed_when_that_is_asked_for(engine, private, cache) 
     assert second["id"] != first["id"]
     assert said[-1] == f"note: {private.address}/lab/base:1 is another image than before"
     assert now()["id"] == second["id"]
+    private.stop()
+    with pytest.raises(EnvironmentFailure, match="is on this machine, and cannot be f") as error:
+        now(pull=True)
+    assert error.value.message.endswith(f"{private.address} cannot be reached")
+    assert "leave out --pull" in error.value.hint
+    built = ensure(as_it_is(engine.base_image(), None, pull=True), None, cache, found, said.append)
+    assert built["reference"] == engine.base_image()
+    assert said[-1].endswith("was built on this machine: it cannot be fetched anew")
     engine.run("rmi", "--force", f"{private.address}/lab/base:1")

@@ -149,6 +149,9 @@ def test_only_who_asks_for_a_container_gets_one(code: Path) -> None:
     job = compiled(code, user_managed=True, custom_docker_base_image="mine:1", shm_size="1m")
     assert job.environment["image"]["built"] is False
     assert job.container["shm_size"] == "1m"
+    assert job.environment["python"] == "python"
+    for python, name in (("3.6", "python3.6"), ("3", "python3"), ("pypy3", "pypy3")):
+        assert compiled(code, user_managed=True, python=python).environment["python"] == name
 
 
 @pytest.mark.parametrize(

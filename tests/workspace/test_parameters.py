@@ -272,14 +272,16 @@ def image(engines, monkeypatch) -> str:
     "docker; where neither is, without one, and the run has a note. Left out: without one.",
     pytest.mark.matrix,
 )
-def test_use_docker(submit, image, environments, monkeypatch) -> None:
+def test_use_docker(submit, image, environments, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("RECHAIN_BASE_IMAGE", image)
     given = {"user_managed": False, "framework_version": "7.0.0"}
     plain = completed(submit, IN_A_CONTAINER, **given)[1]
     inside = completed(submit, IN_A_CONTAINER, use_docker=True, **given)[1]
     assert (plain, inside) == ("0", "1")
-    monkeypatch.setenv("RECHAIN_ENGINE", "docker")
+    monkeypatch.delenv("RECHAIN_ENGINE")  # who names one gets an error
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    (tmp_path / "broken.conf").write_text("[[")
+    monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "broken.conf"))
     run, said = completed(submit, IN_A_CONTAINER, use_docker=True, **given)
     assert said == "0"
     assert "no container engine works" in " ".join(last(run).notes)

@@ -108,7 +108,7 @@ def _references(inputs: tuple[str, ...]) -> list[Any] | None:
 @click.option(
     "--user-managed", is_flag=True, help="Use the python on PATH as it is; install nothing."
 )
-@click.option("--docker/--no-docker", default=False, help="Run in a container (podman or docker).")
+@click.option("--docker/--no-docker", default=None, help="Run in a container (podman or docker).")
 @click.option("--image", metavar="NAME", help="The container's image; implies --docker.")
 @click.option("--pull", is_flag=True, help="Fetch the image anew: its tag may have moved.")
 @click.option("--shm-size", metavar="SIZE", help="/dev/shm of the container. [default: 2g]")
@@ -187,7 +187,7 @@ def command(
     lock: str | None,
     env: tuple[str, ...],
     user_managed: bool,
-    docker: bool,
+    docker: bool | None,
     image: str | None,
     pull: bool,
     shm_size: str | None,
@@ -229,6 +229,14 @@ def command(
     from rechain.workspace.experiment import Experiment
     from rechain.workspace.submit import prepare
 
+    if image is not None and not image.strip():
+        raise click.UsageError(
+            "--image is empty: name an image, or use --docker for Rechain's own"
+        )
+    if image is not None and docker is False:
+        raise click.UsageError(
+            "--image runs in a container, and --no-docker in none: leave one out"
+        )
     if pull and not docker and image is None:
         raise click.UsageError("--pull fetches the image of a container: add --docker or --image")
     if lock and framework_version:
@@ -248,7 +256,7 @@ def command(
         environment_variables=pairs(env, "--env") or None,
         user_managed=user_managed,
         use_gpu=gpu is not None,
-        use_docker=docker or image is not None,
+        use_docker=bool(docker) or image is not None,
         custom_docker_image=image,
         shm_size=shm_size,
         resume_from=resume,

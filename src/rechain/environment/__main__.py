@@ -65,10 +65,11 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             carried = bool(document.get("slurm"))
             log = AttemptPaths(os.path.dirname(result)).image_log
             image = ensure(spec, found, store.cache_root(), engine, _say, password, log, carried)
-            if found is None and "mpi" in spec:
-                from rechain.environment.image.own import for_ranks
+            if found is None:
+                from rechain.environment.image.own import asked
 
-                image = for_ranks(engine, image, spec, store.cache_root())
+                image = asked(engine, image, spec, store.cache_root())
+                _say("its Python is {version}, {path}".format(**image["interpreter"]))
             # What is installed in an image that is taken as it is has the image's own settings.
             settings = in_container(os.environ) if found is not None else []
             container = {"engine": engine.to_json(), "image": image, "pip": settings}
@@ -108,9 +109,11 @@ def _engine(spec: dict[str, Any]) -> tuple[Engine | None, list[str]]:
             return engines.find(check=lambda finding: tried(finding, cache))
     except EnvironmentFailure as failure:
         needed = "asked" in spec["image"] or "pinned" in spec["image"]
+        needed = needed or bool(os.environ.get(engines.CHOICE))
         if needed or spec.get("strict") or spec["kind"] == "user-managed":
             raise
-        return None, [f"use_docker=True, and {failure.message}: no container is used"]
+        why = f"use_docker=True, and {failure.message}: no container is used"
+        return None, [f"{why}; `rechain doctor` says what is missing"]
 
 
 def _not_as_pinned(pinned: dict[str, Any] | None, image: dict[str, Any]) -> list[str]:

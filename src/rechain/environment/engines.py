@@ -209,11 +209,14 @@ def find(
             return finding.engine, [f"{one.problem}: {title} is used" for one in broken]
         if finding.installed:
             broken.append(finding)
+    other = f" Without {CHOICE} another engine may be taken." if environ.get(CHOICE) else ""
     if not broken:
         there = " or ".join(names)
-        raise EnvironmentFailure(f"there is no container engine here ({there})", _HINT)
+        raise EnvironmentFailure(f"there is no container engine here ({there})", _HINT + other)
     problems = "; ".join(one.problem for one in broken)
-    raise EnvironmentFailure(f"no container engine works: {problems}", broken[0].hint)
+    if not other:
+        problems = f"no container engine works: {problems}"
+    raise EnvironmentFailure(problems, broken[0].hint + other)
 
 
 def _names(environ: Mapping[str, str]) -> tuple[str, ...]:

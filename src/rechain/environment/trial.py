@@ -211,8 +211,8 @@ def _settings_of(engine: Engine) -> str:
         return "/etc/docker/daemon.json"
     own = engine.variables.get("CONTAINERS_CONF")
     if own or not engine.rootless:
-        return own or "/etc/containers/containers.conf"
-    return "~/.config/containers/containers.conf"
+        return own or "/etc/containers/containers.conf (or a file that CONTAINERS_CONF names)"
+    return "~/.config/containers/containers.conf (or a file that CONTAINERS_CONF names)"
 
 
 def _smallest() -> bytes:

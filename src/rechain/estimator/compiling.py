@@ -221,6 +221,8 @@ def _environment(
             )
         if python is not None and os.sep in python:
             python = os.path.abspath(os.path.expanduser(python))  # the job has another folder
+        if python is not None and python.replace(".", "").isdigit():
+            python = f"python{python}"  # a version: nothing on a PATH is called 3.6
         own: dict[str, Any] = {"kind": "user-managed", "python": python or "python"}
         if mpi is not None and mpi["mpiexec"] is None and mpi["wanted"] not in _OF_IMAGE:
             raise UserErrorException(

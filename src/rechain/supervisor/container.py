@@ -378,10 +378,7 @@ def _not_started(title: str, said: list[str]) -> Outcome:
     reason = reason.removeprefix("docker: ").removeprefix("Error: ")
     outcome = Outcome("environment", f"{title} cannot start the container: {reason}".rstrip(": "))
     outcome.hint = "`rechain doctor` starts a container with each engine and says what it lacks."
-    if any(line.endswith(("python: not found", "python: command not found")) for line in said):
-        outcome = Outcome("environment", "the image has no `python` on its PATH")
-        outcome.hint = "Name one with --python."
-    elif "executable file not found" in reason or "no such file or directory" in reason.lower():
+    if "executable file not found" in reason or "no such file or directory" in reason.lower():
         outcome.hint = "If the image's interpreter has another name, name it with --python."
     outcome.detail = "\n".join(said)
     return outcome

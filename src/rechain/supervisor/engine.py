@@ -24,9 +24,6 @@ INIT = f"{GUEST}/rechain_guest/init.py"
 PATIENCE = 60.0
 """How long an engine may take to end a container, to see that it has ended, and to remove it."""
 
-# A plain `python` may be called python3 in an image; nothing else is guessed.
-_ANY_PYTHON = 'exec "$(command -v python || command -v python3 || echo python)" "$@"'
-
 
 def command(
     engine: dict[str, Any],
@@ -50,7 +47,7 @@ def command(
         engine: the engine, as `Engine.to_json` describes it.
         image: the image's id.
         name: the container's name.
-        python: the interpreter in it.
+        python: the interpreter's path in it.
         line: the two FIFOs.
         mounts: folders of this machine, each with whether it can be written.
         options: the `container` of the job.
@@ -86,10 +83,7 @@ def command(
         # Ranks read each other's memory (process_vm_readv), which docker forbids without it.
         found.append("--cap-add=SYS_PTRACE")
     found += options["arguments"]
-    inner = ["-I", "-S", INIT, *line]
-    if python == "python":
-        return [*found, "--entrypoint=/bin/sh", image, "-c", _ANY_PYTHON, "python", *inner]
-    return [*found, f"--entrypoint={python}", image, *inner]
+    return [*found, f"--entrypoint={python}", image, "-I", "-S", INIT, *line]
 
 
 def _mount(path: str, writable: bool) -> str:

@@ -84,7 +84,7 @@ class Stage:
                 return  # only its engine knows whether the image is there
             self.container = self._prepared["container"]
         if self.container is not None and wanted["kind"] == "user-managed":
-            self._found = self._in_image(wanted["python"])
+            self._found = self._in_image()
         elif wanted["kind"] == "user-managed":
             self._found = self._user_managed(wanted["python"])
         else:
@@ -103,13 +103,11 @@ class Stage:
         places = {"bin": folder, "prefix": os.path.dirname(folder)}
         return {"python": image["python"], "mpi": image["mpi"], **places}
 
-    def _in_image(self, python: str) -> dict[str, Any]:
+    def _in_image(self) -> dict[str, Any]:
         assert self.container is not None
         image = self.container["image"]
-        facts = {"path": python, "realpath": None, "version": None, "from": "image"}
-        if asked := image.get("interpreter"):  # where there are ranks
-            facts |= asked
-            python = asked["path"]
+        python = image["interpreter"]["path"]
+        facts = {"realpath": None, "from": "image", **image["interpreter"]}
         lock = {"schema": 1, "kind": "user-managed", "interpreter": facts}
         if mpi := image["mpi"]:
             lock["mpi"] = mpi

@@ -173,7 +173,8 @@ class Prepared:
             else environment["recipe"].replace("-", " ")
         )
         if "image" in environment:
-            what += f" in {environment['image'].get('asked', 'a container')}"
+            asked = environment["image"].get("asked")  # else only if there is an engine
+            what += f" in {asked}" if asked else " with use_docker"
         return " · ".join([what, *ranks_in_words(self._job.distribution), self._job.target])
 
     def plan(self) -> dict[str, Any]:

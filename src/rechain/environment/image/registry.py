@@ -44,6 +44,8 @@ def pull(
         EnvironmentFailure: it cannot be had: the registry refuses the login, has no such image,
             or cannot be reached.
     """
+    if engine.name == "podman" and reference.startswith("localhost/"):
+        raise explain(engine, reference, login, "")  # so podman calls what no registry has
     say(f"fetching {reference}")
     with credentials(engine, reference, login, password) as extra:
         # Not line by line: a client that is asked nothing prints bars.
@@ -125,6 +127,7 @@ def explain(
         login: see `pull`.
         errors: what its client said.
     """
+    errors = "\n".join(line for line in errors.splitlines() if "level=warning" not in line)
     text = errors.lower()
     host = _host(reference) or "the registry"
     user = (login or {}).get("username")
