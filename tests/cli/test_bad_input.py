@@ -30,6 +30,10 @@ BAD = {
     "env ours": (["--env", "RECHAIN_X=1", "code/train.py"], "sets RECHAIN_X"),
     "tag": (["--tag", "x", "code/train.py"], "'x' has no value (use x=VALUE)"),
     "pip": (["--user-managed", "--pip", "numpy", "code/train.py"], "user_managed=True means that"),
+    "version of another's": (
+        ["--user-managed", "--framework-version", "7.0.0", "code/train.py"],
+        "--framework-version means nothing with --user-managed",
+    ),
     "notebook": (
         ["--user-managed", "-n", "2", "code/x.ipynb"],
         "a notebook in several processes is not built yet",

@@ -49,11 +49,24 @@ def test_a_folder_is_named_filled_and_forgotten(home) -> None:
     assert "disk" not in rechain("data", "datastores")
 
 
+def test_a_web_server_is_read_only_and_is_not_asked(home) -> None:
+    (home / "a.txt").write_text("digits")
+    (home / "served").mkdir()
+    with WebServer(home / "served") as web:
+        rechain("data", "add", "web", web.url)
+        web.gets.clear()
+        assert "is a web server, and read only" in rechain(
+            "data", "upload", "a.txt", "web/x", code=1
+        )
+        assert web.gets == {}
+
+
 def test_what_cannot_be_is_said_in_a_line(home, monkeypatch) -> None:
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     for arguments, words in {
         ("ls", "nope"): "no datastore 'nope'",
         ("ls", "workspaceblobstore/../x"): "leads out of the datastore",
+        ("ls", "workspaceblobstore/x"): "workspaceblobstore/x: there are no such files",
         ("rm", "workspaceblobstore"): "yourself",
         ("add", "x", "nowhere"): "is no folder",
         ("add", "x", "ftp://x/y"): "no datastores at ftp://",

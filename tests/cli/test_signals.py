@@ -104,6 +104,8 @@ def test_cancel_from_another_terminal(up, rechain) -> None:
     process = up(TIDY)
     done = rechain("cancel", "latest")
     assert done.stdout.endswith("  canceled on request\n")
+    done = rechain("cancel", "latest")
+    assert done.stdout.endswith("  canceled on request (had ended already)\n")
     process.communicate(timeout=60)
     assert process.returncode == 130
 

@@ -122,6 +122,20 @@ def test_runs_fits_a_terminal(train, run, columns) -> None:
     assert len(plain.splitlines()) == 3
 
 
+def test_a_long_outcome_does_not_move_the_other_rows(train, run, rechain) -> None:
+    run("code/train.py", "first")
+    train(f"class {'V' * 150}(Exception): pass\nraise {'V' * 150}")
+    run("code/train.py", "second")
+    longest, short = rechain("runs").stdout.splitlines()[1:]
+    assert "V" * 150 in longest
+    assert longest.endswith("second")
+    assert short.endswith("first")
+    assert len(short) < 120
+    _, cut, _ = in_terminal("runs", columns=120, NO_COLOR="1").splitlines()
+    assert "VVV…" in cut
+    assert "train.py" in cut
+
+
 def test_show(train, run, rechain, latest) -> None:
     train(MAKES)
     run("--env", "A=b", "--env", "API_KEY=hunter2", "--time-limit", "1h", "code/train.py", "x y")
@@ -318,7 +332,9 @@ def test_cancel(train, run, rechain, latest) -> None:
     run("-d", "code/train.py")
     done = rechain("cancel", "latest")
     assert done.stdout == f"{latest().id}  canceled on request\n"
-    assert rechain("cancel", "latest").stdout == f"{latest().id}  canceled on request\n"
+    assert rechain("cancel", "latest").stdout == (
+        f"{latest().id}  canceled on request (had ended already)\n"
+    )
 
 
 def test_cancel_without_waiting(train, run, rechain, latest) -> None:

@@ -94,6 +94,11 @@ LIMITED = """\
   ╰─▶ Because you require numpy>=1.26 and numpy<1.24, we can conclude that
       your requirements are unsatisfiable.
 """
+PINNED = """\
+  × No solution found when resolving dependencies:
+  ╰─▶ Because chainer==6.0.0 depends on protobuf>=3.20 and you require
+      protobuf==3.19.6, we can conclude that your requirements are unsatisfiable.
+"""
 UNREACHABLE = """\
 error: Request failed after 3 retries in 8.6s
   cause: Failed to fetch: http://127.0.0.1:9/simple/six/
@@ -145,5 +150,22 @@ def test_an_error_becomes_one_line(said, message):
 
 
 def test_the_recipes_part_in_a_conflict_is_said():
-    hint = uv.explain(LIMITED, "trying", ["numpy<1.24", "six==1"]).hint
-    assert hint.startswith("numpy<1.24 is the recipe's")
+    failure = uv.explain(LIMITED, "trying", ["numpy<1.24", "six==1"])
+    assert failure.hint.startswith("numpy<1.24 is the recipe's")
+    assert failure.message == "trying failed: you require numpy>=1.26, and the recipe numpy<1.24"
+
+
+def test_what_the_recipe_requires_is_not_put_on_the_user():
+    failure = uv.explain(PINNED, "trying", ["protobuf==3.19.6"])
+    assert failure.message == (
+        "trying failed: chainer==6.0.0 depends on protobuf>=3.20 and the recipe requires "
+        "protobuf==3.19.6"
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "says"),
+    [("numpy==1.15.4", "Choose Python 3.7, which"), ("a==1", "Choose an older Python (--python")],
+)
+def test_what_cannot_be_built_names_a_python_that_has_a_wheel(package, says):
+    assert uv.explain(UNBUILT.replace("a==1", package), "trying").hint.startswith(says)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rechain import AmlCompute, ComputeTarget, Run, Secret, Workspace
+from rechain.cli.diff import in_words
 from rechain.exceptions import ComputeTargetException, UserErrorException
 from rechain.record import jsonl
 from rechain.record.paths import RunPaths
@@ -76,6 +77,26 @@ def test_a_changed_seed_is_found(submit, first) -> None:
     whats = {row["what"]: row["text"] for row in found["changes"]}
     assert whats["seed"] == "--seed: 3 and 4"
     assert set(whats) == {"seed", "arguments"}
+
+
+def test_what_went_in_is_said_first_and_many_places_are_cut(first) -> None:
+    one, other = first("--seed", "3"), first("--seed", "4")
+    command = [sys.executable, "-m", "rechain", "diff", one.id, other.id]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    assert said.index("what went in") < said.index("--seed: 3 and 4") < said.index("what came out")
+    usage = subprocess.run(command[:4], capture_output=True, text=True).stderr
+    assert "diff [OPTIONS] RUN OTHER" in usage
+
+    rows = [{"file": "a.npz", "text": f"l{n}/W: differs"} for n in range(8)]
+    found = {"same": False, "compared": 9, "changes": [], "outputs": rows}
+    lines = in_words(found, one, other)[3:]
+    assert len(lines) == 5
+    assert lines[-1] == "  a.npz: l4/W: differs, and 3 more"
+    rows += [{"file": name, "text": text} for name in "bcd" for text in ("x", "... 9 in all")]
+    assert in_words(found, one, other)[3:] == [
+        "  a.npz: l0/W: differs, and 7 more", "  b: x, ... 9 in all", "  c: x, ... 9 in all",
+        "  d: x, ... 9 in all",
+    ]  # fmt: skip
 
 
 def test_a_changed_number_of_threads_is_found(first) -> None:
@@ -272,6 +293,11 @@ def test_a_running_run_is_not_compared(submit, tmp_path: Path) -> None:
     done, running = submit.done(""), submit(script)
     with pytest.raises(UserErrorException, match="has not ended"):
         done.differences(running)
+    command = [sys.executable, "-m", "rechain", "replay", "--verify", running.id]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode == 125
+    assert "has not ended" in said.stderr
+    assert len(list(Workspace.local().get_runs())) == 2  # it was not started
     (tmp_path / "go").touch()
     running.wait_for_completion()
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.fast
 
 TELL = "import sys; print(*sys.argv[1:])\n"
 AUTOLOAD = TELL + "if 0: extensions.snapshot(autoload=True)\n"
+WEIGHTS = b"\x89HDF\r\n\x1a\n and weights"
 V1 = RESUME.replace("--resume'", "--resume-from'") + TELL
 
 
@@ -88,10 +89,10 @@ def test_a_snapshot_of_the_source_folder_gives_way_to_that_of_the_run(submit, ol
 
 def test_what_is_not_chainers_is_taken_if_it_is_named(submit, tmp_path) -> None:
     (tmp_path / "kept").mkdir()
-    (tmp_path / "kept/weights.h5").write_text("weights")
+    (tmp_path / "kept/weights.h5").write_bytes(WEIGHTS)
     run = submit.done(RESUME + TELL, resume_from=tmp_path / "kept/weights.h5")
     assert said(run) == "--resume kept/weights.h5"
-    assert Path(run.folder, "work/kept/weights.h5").read_text() == "weights"
+    assert Path(run.folder, "work/kept/weights.h5").read_bytes() == WEIGHTS
     assert (facts(run)["run"], facts(run)["iteration"]) == (None, None)
 
 
@@ -135,6 +136,7 @@ BAD = [
     (nothing, "has no snapshot of a trainer that can be read; name the file"),
     (lambda old: f"{old.folder}/work/result/snapshot_iter_300", "cannot be read to its end"),
     (lambda old: f"{old.folder}/metrics", "has no snapshot of a trainer"),
+    (lambda old: f"{old.folder}/job.json", "job.json is no snapshot: neither an npz file"),
 ]
 
 
@@ -145,6 +147,12 @@ def test_what_cannot_be_resumed_from_is_refused_before_there_is_a_run(
     with pytest.raises(UserErrorException, match=words):
         submit(RESUME, resume_from=given(old))
     assert [run.id for run in Workspace.local().get_runs()] == [old.id]
+
+
+def test_if_the_latest_run_has_none_the_newest_that_has_one_is_named(submit, old) -> None:
+    submit.done("")
+    with pytest.raises(UserErrorException, match=f"the newest run that has one is {old.id}$"):
+        submit(RESUME, resume_from="latest")
 
 
 def test_the_newer_form_says_it_too(submit, old, home) -> None:

@@ -20,12 +20,16 @@ def command(runs: tuple[str, ...], kill: bool, wait: bool) -> None:
     from rechain.record.requests import ask_to_stop
 
     found = [find_run(run) for run in runs]
+    ended = set()
     for run in found:
-        if run.get_status() not in TERMINAL:
+        if run.get_status() in TERMINAL:
+            ended.add(run.id)
+        else:
             ask_to_stop(run._paths, at_once=kill)
             run._reconcile()  # which takes it out of a queue, if it waits in one
     for run in found:
         if wait:
             for _ in follow(run._paths, run._reconcile, output=False):
                 pass
-        click.echo(f"{run.id}  {run.cause or run.get_status()}")
+        already = " (had ended already)" if run.id in ended else ""
+        click.echo(f"{run.id}  {run.cause or run.get_status()}{already}")

@@ -111,7 +111,10 @@ def rm(name: str) -> None:
 def ls(place: str) -> None:
     """List the files below PATH, or that a pattern such as 'train/*.npz' means: size and path."""
     store, path = _place(place)
-    for where, name in store.files(path):
+    files = store.files(path)
+    if path and not files:
+        raise UserErrorException(f"{place}: there are no such files.")
+    for where, name in files:
         size = os.stat(where).st_size if isinstance(where, str) else where.size
         click.echo(f"{size if size is not None else '?':>14} {name}")
 

@@ -35,9 +35,12 @@ def command(
     """
     from rechain.cli.attend import Attendant
     from rechain.cli.diff import in_words
+    from rechain.workspace.differences import check_ended
     from rechain.workspace.replay import prepare_replay
 
     first = find_run(run)
+    if verify:
+        check_ended(first)
     prepared = prepare_replay(first, pairs(env, "--env"), target)
     with Attendant(as_json, quiet) as attendant:
         second = attendant.run = prepared.start()

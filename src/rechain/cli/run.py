@@ -241,6 +241,11 @@ def command(
         raise click.UsageError("--pull fetches the image of a container: add --docker or --image")
     if lock and framework_version:
         raise click.UsageError("--framework-version means nothing with --lock, which has its own")
+    if user_managed and framework_version:
+        raise click.UsageError(
+            "--framework-version means nothing with --user-managed, which takes the Chainer that "
+            "is installed there"
+        )
     folder, script, rest = _locate(source, arguments)
     estimator = Chainer._of(
         folder,

@@ -20,6 +20,7 @@ __all__ = ["command"]
 
 _COLORS = {"Completed": "green", "Failed": "red", "Canceled": "yellow", "Running": "cyan"}
 _LEAST = 10  # columns: less of a command says nothing
+_OUTCOME = 30  # columns: a longer one, where nothing is cut, moves only its own command
 
 
 @click.command("runs", short_help="List the newest runs.")
@@ -54,9 +55,13 @@ def command(number: int, experiment: str | None, as_json: bool) -> None:
         command_line = printable(row["script"])
         cells.append((row["run_id"], age(now - row["submitted"]), took, outcome, command_line))
     widths = _widths(cells)
+    cut = sys.stdout.isatty()
     colors = ["dim", *(_COLORS.get(row["status"], "") for row in rows)]
     for line, color in zip(cells, colors, strict=True):
-        parts = [fit(cell, columns) for cell, columns in zip(line, widths, strict=False)]
+        parts = [
+            fit(cell, columns) if cut else cell.ljust(columns)
+            for cell, columns in zip(line, widths, strict=False)
+        ]
         parts[-1] = parts[-1].rstrip()
         if color == "dim":
             parts = [colored(part, "dim") for part in parts]
@@ -86,13 +91,13 @@ def _widths(cells: list[tuple[str, ...]]) -> list[int]:
     """Return the columns' widths: all there is to say, but no more than the terminal holds."""
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
     if not sys.stdout.isatty():
-        return widths
+        return [*widths[:3], min(widths[3], _OUTCOME), widths[4]]
     import shutil
 
     room = shutil.get_terminal_size().columns - sum(widths[:3]) - 3 * 2
     if room < _LEAST:
         return widths[:4]  # long names: better a broken line than nothing to copy
-    outcome = min(widths[3], room)
+    outcome = min(widths[3], room, max(room - 2 - widths[4], room * 2 // 3, _LEAST))
     rest = room - outcome - 2
     command_line = [min(widths[4], rest)] if rest >= _LEAST else []
     return [*widths[:3], outcome, *command_line]

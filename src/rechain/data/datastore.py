@@ -391,6 +391,7 @@ class Datastore(Registering):
             from rechain.data.transfer import send, show
 
             target = inside(self.name, target_path)
+            self.storage.check_writable()
             there = set() if overwrite else {name for _, name in self.files(target)}
             pairs = [(path, os.path.normpath(os.path.join(target, name))) for path, name in files]
             pairs = [pair for pair in pairs if pair[1] not in there]

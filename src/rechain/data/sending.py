@@ -187,7 +187,8 @@ class _Sending:
                 }
             stay = self._there[name] - sent.keys()
             fresh = [file for file in fresh if file not in stay]
-        self._say(f"sending {name}: {len(fresh)} files to {store.name}/{path}")
+        files = f"{len(fresh)} file{'' if len(fresh) == 1 else 's'}"
+        self._say(f"sending {files} to {store.name}/{path}")
         place = output["place"]
         root = os.path.dirname(place) if os.path.isfile(place) else place
         for start in range(0, len(fresh), _BATCH):

@@ -346,6 +346,18 @@ class Storage:
         else:
             put(self._fs, path, key)
 
+    def check_writable(self) -> None:
+        """See whether it is of a kind that can be written to, without asking it.
+
+        Raises:
+            UserErrorException: it is a web server.
+        """
+        if self._scheme in ("http", "https"):
+            raise UserErrorException(
+                f"the datastore {self.name} ({self.url}) is a web server, and read only; take "
+                "another datastore to write to."
+            )
+
     def make(self) -> None:
         """Make the container or folder that it is, unless it is there."""
         try:

@@ -14,7 +14,7 @@ from rechain.environment.build import write_build_settings, write_lines
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.interpreters import Interpreter
 from rechain.job.hashing import sha256
-from rechain.recipes import Cell, Recipe, read_toml
+from rechain.recipes import Cell, Recipe, names, read_toml
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -175,7 +175,10 @@ def resolve(
         as_of = None
         done = uv.run(arguments, folder)
     if done.code != 0:
-        failure = uv.explain(done.errors, doing, [*made.constraints, *cell.pins])
+        failure = uv.explain(done.errors, doing, [*cell.constraints, *cell.pins])
+        replaced = any(_name(text) == recipe.framework for text in spec["pip"])
+        if replaced and "No solution found" in done.errors:
+            failure.hint = _by_version(recipe)
         if "as_of" in spec and "exclude-newer" in done.errors:
             failure.hint = (
                 f"Nothing newer than {as_of} counts: take a later date, or require an exact "
@@ -232,6 +235,15 @@ def _write_metadata(folder: str, recipe: Recipe) -> None:
     lines = [f"{key} = {json.dumps(value)}" for key, value in entry.items()]
     with open(f"{folder}/uv.toml", "a", encoding="utf-8") as file:
         file.write("\n".join(["", "[[dependency-metadata]]", *lines, ""]))
+
+
+def _by_version(recipe: Recipe) -> str:
+    """Return what to do in place of requiring the framework among the packages."""
+    known = [name.partition("-")[2] for name in names() if name.startswith(recipe.framework)]
+    return (
+        f"The version of {recipe.framework} is chosen by framework_version "
+        f"(--framework-version), and not among the packages: {', '.join(known)}."
+    )
 
 
 def _name(requirement: str) -> str:

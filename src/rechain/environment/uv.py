@@ -20,6 +20,13 @@ _PASSED = re.compile(
     r"|CONFIG_FILE|NO_CONFIG|PYTHON_DOWNLOADS|PYTHON_INSTALL_MIRROR|PYTHON_DOWNLOADS_JSON_URL)"
 )
 _STRIPPED = re.compile(r"UV_.*|PIP_.*|PYTHON.*|__PYVENV_LAUNCHER__|VIRTUAL_ENV.*|_?CONDA_.*")
+_REQUIREMENT = r"[\w.\[\]-]+[=<>!~]+[^\s,]+(?:, ?[=<>!~]+[^\s,]+)*"
+# The newest Python that all releases of a NumPy, or its last ones, have wheels for on PyPI.
+_WHEELS_OF_NUMPY = {
+    "1.13": "3.6", "1.14": "3.6", "1.15": "3.7", "1.16": "3.7", "1.17": "3.7", "1.18": "3.8",
+    "1.19": "3.8", "1.20": "3.9", "1.21": "3.9", "1.22": "3.10", "1.23": "3.10",
+    "1.24": "3.11", "1.25": "3.11", "1.26": "3.12",
+}  # fmt: skip
 
 
 class Done(NamedTuple):
@@ -110,13 +117,29 @@ def explain(errors: str, doing: str, held: Iterable[str] = ()) -> EnvironmentFai
     # uv's frames and labels differ between its versions; its sentences hardly do.
     plain = re.sub(r"(?m)^[ \t]*(?:[×├│╰─▶]+[ \t]*)*(?:(?:error|cause|hint): )?", "", errors)
     message, hint = _reason(plain, errors)
+    held = list(held)
     recipes = [text for text in held if text in message]
+    message = _whose(message, {text.replace(" ", "") for text in held})
     if recipes:
         hint = (
             f"{' and '.join(recipes)} is the recipe's; to replace it, require an exact version "
             "yourself (name==version)."
         )
     return EnvironmentFailure(f"{doing} failed: {message}", hint, errors.strip())
+
+
+def _whose(message: str, held: set[str]) -> str:
+    """Say `the recipe requires` where uv, which knows nothing of recipes, says `you require`."""
+
+    def said(found: re.Match[str]) -> str:
+        parts = found[1].split(" and ")
+        theirs = [text for text in parts if text.replace(" ", "") in held]
+        own = [text for text in parts if text not in theirs]
+        if own and theirs:
+            return f"you require {' and '.join(own)}, and the recipe {' and '.join(theirs)}"
+        return f"{'you require' if own else 'the recipe requires'} {found[1]}"
+
+    return re.sub(rf"you require ({_REQUIREMENT}(?: and {_REQUIREMENT})*)", said, message)
 
 
 def _reason(plain: str, errors: str) -> tuple[str, str]:
@@ -156,9 +179,18 @@ def _reason(plain: str, errors: str) -> tuple[str, str]:
 def _unbuilt(package: str, errors: str) -> tuple[str, str]:
     raised = re.findall(r"(?m)^\s*((?:[\w.]*(?:Error|Exception|Exit)|error): .+)$", errors)
     why = f": {raised[-1]}" if raised and "Failed to" not in raised[-1] else ""
+    old = re.match(r"numpy==(1\.\d+)", package)
+    python = _WHEELS_OF_NUMPY.get(old[1]) if old else None
+    instead = (
+        f"Choose Python {python}, which it has a wheel for (--python {python}, "
+        f"set_python_version('{python}')), name"
+        if python
+        else "Choose an older Python (--python, set_python_version), name"
+    )
     return (
         f"{package} has no wheel for this Python and could not be built{why}",
-        "Name a version that has a wheel, or install what its build needs (compiler, headers).",
+        f"{instead} a version that has a wheel, or install what its build needs (compiler, "
+        "headers).",
     )
 
 

@@ -48,7 +48,7 @@ _ROWS = (
         None,
         False,
         "killed from outside",
-        "Something other than Rechain sent SIGKILL to the script.",
+        "The script itself, or something other than Rechain, sent SIGKILL to it.",
     ),
     Cause(
         "out_of_memory",

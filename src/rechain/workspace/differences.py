@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Rows = list[dict[str, str]]
 
-__all__ = ["differences"]
+__all__ = ["check_ended", "differences"]
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _SHOWN = 5
@@ -40,8 +40,7 @@ def differences(first: Run, second: Run) -> dict[str, Any]:
         UserErrorException: one of them has not ended, or a file cannot be read.
     """
     for run in (first, second):
-        if run._state().end is None:
-            raise UserErrorException(f"the run {run.id} has not ended: there is no end to compare")
+        check_ended(run)
     try:
         count, outputs = _outputs(first, second)
     except OSError as error:
@@ -50,6 +49,16 @@ def differences(first: Run, second: Run) -> dict[str, Any]:
         ) from error
     changes = [{"what": what, "text": text} for what, text in _changes(first, second)]
     return {"same": not outputs, "compared": count, "outputs": outputs, "changes": changes}
+
+
+def check_ended(run: Run) -> None:
+    """See whether a run has ended.
+
+    Raises:
+        UserErrorException: it has not, so there is nothing to compare it by.
+    """
+    if run._state().end is None:
+        raise UserErrorException(f"the run {run.id} has not ended: there is no end to compare")
 
 
 def _outputs(first: Run, second: Run) -> tuple[int, Rows]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["in_words", "resumed", "store_snapshot"]
 
 _OF_V1 = "--resume-from"
+_ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # how files begin that Chainer can load
 
 
 def resumed(workspace: Workspace, given: Any, job: Job) -> Job:
@@ -56,7 +57,15 @@ def resumed(workspace: Workspace, given: Any, job: Job) -> Job:
         given = place
         job = job.replace(command=command[:-2])  # an option that the script does not have
     run, root = _located(workspace, given)
-    path, iteration, broken = _newest(run, root)
+    try:
+        path, iteration, broken = _newest(run, root)
+    except UserErrorException as error:
+        other = _with_snapshot(workspace) if given == "latest" else None
+        if other is None:
+            raise
+        raise UserErrorException(
+            f"{error.message}; the newest run that has one is {other}"
+        ) from None
     inside = _place(run, root, path, source)
     if elsewhere and os.path.isdir(root):  # the cache's own name of the folder says nothing
         inside = os.path.join(os.path.basename(elsewhere), os.path.relpath(path, root))
@@ -156,6 +165,14 @@ def _latest(workspace: Workspace) -> RunPaths:
     raise UserErrorException(f"there is no run yet in the workspace {workspace.path}")
 
 
+def _with_snapshot(workspace: Workspace) -> str | None:
+    """Return the newest run that has a trainer's snapshot."""
+    for run in workspace.get_runs():
+        if resume.find_snapshots(run._paths.work)[0]:
+            return run.id
+    return None
+
+
 def _run_around(path: str) -> RunPaths | None:
     """Return the run whose folder a path is in."""
     from rechain.record.paths import RunPaths, experiment_of
@@ -174,8 +191,13 @@ def _newest(run: RunPaths | None, root: str) -> tuple[str, int | None, list[str]
     """Return the newest snapshot that can be read, its iteration, and the broken ones' paths."""
     if os.path.isfile(root):
         with open(root, "rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
-        if zipped and not resume.can_be_read(root):
+            head = file.read(8)
+        if not head.startswith((_ZIP, _HDF5)):
+            raise UserErrorException(
+                f"{root} is no snapshot: neither an npz file, as Chainer's save_npz and trainer "
+                "write it, nor HDF5; name a run, or a snapshot of one"
+            )
+        if head.startswith(_ZIP) and not resume.can_be_read(root):
             raise UserErrorException(
                 f"{root} cannot be read to its end: it is broken, as a process leaves it that "
                 "dies while it writes; take an older one"
