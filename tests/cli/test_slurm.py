@@ -35,7 +35,8 @@ def test_a_target_is_added_shown_listed_and_removed(rechain, home) -> None:
         "--vm-size", "STANDARD_NC6", "--vm-size", "big=cpus:8,memory:64,gres:gpu:2",
         "--prologue", "site.sh", "--sbatch-option=--exclusive",
     )  # fmt: skip
-    assert (added.returncode, added.stderr) == (0, "")
+    assert added.returncode == 0
+    assert "note: this machine has no" not in added.stderr
     assert added.stdout == "lab: `rechain run --target lab SCRIPT` runs there\n"
     shown = rechain("target", "show", "lab").stdout
     assert shown == (
@@ -126,6 +127,38 @@ def test_without_slurm_on_this_machine_it_says_so(rechain, train) -> None:
     assert "there is no sbatch on PATH: is this a login node of the cluster?" in answer.stderr
 
 
+@fast
+def test_a_python_that_this_machine_lacks_is_said(rechain) -> None:
+    added = rechain("target", "add", "lab", "--slurm", "--python", "/nonexistent/python")
+    assert added.returncode == 0
+    assert "note: this machine has no /nonexistent/python: the nodes must have it" in added.stderr
+
+
+@fast
+def test_with_a_fake_sbatch_slurm_that_is_not_configured(rechain, train, tmp_path) -> None:
+    bin_ = tmp_path / "unconfigured"
+    bin_.mkdir()
+    (bin_ / "sbatch").write_text(
+        "#!/bin/sh\n"
+        "echo 'sbatch: error: fetch_config: DNS SRV lookup failed' >&2\n"
+        "echo 'sbatch: fatal: Could not establish a configuration source' >&2\nexit 1\n"
+    )
+    (bin_ / "sbatch").chmod(0o755)
+    env = {
+        **os.environ, "PATH": f"{bin_}:{os.path.dirname(sys.executable)}:/usr/bin:/bin",
+        "RECHAIN_CACHE": str(tmp_path / "cache"), "RECHAIN_ENGINE": "nothing",
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:1/simple",
+    }  # fmt: skip
+    cure = "go to a login node of the cluster, or set SLURM_CONF to the cluster's slurm.conf"
+    assert cure in rechain("target", "add", "lab", "--slurm", env=env).stderr
+    assert cure in rechain("target", "check", "lab", env=env).stdout
+    ran = rechain("run", "--user-managed", "--target", "lab", "code/train.py", env=env)
+    assert ran.returncode == 125
+    assert cure in ran.stderr
+    told = json.loads(rechain("doctor", "--json", env=env).stdout)
+    assert [check["state"] for check in told if check["name"] == "slurm"] == ["broken"]
+
+
 # On a cluster.
 
 
@@ -170,7 +203,9 @@ def test_a_waiting_run_says_why_and_ctrl_c_takes_it_back(
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert "canceled" in rest
+    queued = json.loads(rechain("show", "--json").stdout)["queuedSeconds"]
+    assert queued >= 3  # it said why it waits only then
+    assert re.search(r"canceled while it waited in Slurm's queue after [1-9].* in the q", rest)
     assert lab.run("squeue", "--noheader").strip() == ""
 
 
@@ -182,6 +217,61 @@ def test_cancel_of_a_waiting_run(train, run, rechain, lab, latest, options) -> N
     rechain("cancel", *options, "latest")
     assert latest().get_status() == "Canceled"
     assert lab.run("squeue", "--noheader").strip() == ""
+
+
+@engines
+def test_a_run_whose_cluster_is_gone_can_be_left_and_given_up(
+    train, run, start, rechain, latest, slurm, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("RECHAIN_CACHE", str(tmp_path / "cache"))
+    rechain("target", "add", "held", "--slurm", "--sbatch-option=--hold")
+    with SlurmCluster(1) as other:
+        for name, value in other.environment.items():
+            monkeypatch.setenv(name, value)
+        run("-d", "--target", "held", "code/train.py")
+        number = latest().submission()["handle"]["job"]
+        attended = start("run", "--user-managed", "--target", "held", "code/train.py")
+        wait_for(lambda: len(rechain("runs").stdout.splitlines()) == 3, "two runs", PATIENCE)
+        wait_for(lambda: latest().submission().get("handle"), "it is submitted", PATIENCE)
+    rechain("target", "rm", "held")
+    said = ""
+    while "still trying; Ctrl-C twice leaves it" not in said:
+        line = attended.stderr.readline()
+        assert line, said
+        said += line
+    attended.send_signal(signal.SIGTERM)
+    request = f"{latest()._paths.requests}/cancel"
+    wait_for(lambda: os.path.exists(request), "it heard", PATIENCE)
+    attended.send_signal(signal.SIGTERM)
+    rest = attended.communicate(timeout=PATIENCE)[1]
+    assert attended.returncode == 128 + signal.SIGTERM
+    assert f"left as it is; to give it up: rechain rm --force {latest().id}" in rest
+    first = next(it for it in latest().experiment.get_runs() if it.id != latest().id)
+    waiting = start("cancel", first.id)
+    line = waiting.stderr.readline()
+    assert line.startswith(f"{first.id}  Slurm does not answer (squeue ")
+    assert line.endswith("); still trying; Ctrl-C leaves it\n")
+    waiting.send_signal(signal.SIGINT)
+    waiting.communicate(timeout=PATIENCE)
+    assert rechain("cancel", "--no-wait", first.id).returncode == 0
+    refused = rechain("rm", "-y", first.id)
+    assert refused.returncode == 1
+    assert refused.stderr.endswith(f"to give it up: rechain rm --force {first.id}\n")
+    gone = rechain("rm", "-y", "--force", first.id)
+    assert gone.stdout == f"deleted {first.id}\n"
+    assert f"note: job {number} may still run on the cluster" in gone.stderr
+    assert not os.path.exists(first.folder)
+
+
+@engines
+def test_force_does_not_give_up_a_run_that_slurm_knows(train, run, rechain, lab, latest) -> None:
+    rechain("target", "add", "held", "--slurm", "--sbatch-option=--hold")
+    run("-d", "--target", "held", "code/train.py")
+    refused = rechain("rm", "-y", "--force", "latest")
+    assert refused.returncode == 1
+    assert "first end it with: rechain cancel" in refused.stderr
+    assert os.path.exists(latest().folder)
+    rechain("cancel", "latest")
 
 
 @engines
@@ -238,7 +328,7 @@ def test_check_says_in_words_what_a_cluster_is_like(rechain, lab, home) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--partition", "nowhere"), "FAIL  partition   scontrol: "),
+        (("--partition", "nowhere"), "there is no partition 'nowhere'; there is: main, "),
         (("--python", "/nonexistent"), "there is no Python at /nonexistent"),
         (("--sbatch-option=--hold",), "FAIL  job         it did not begin within 1 s: somebody"),
         (("--sbatch-option=--constraint=nosuch",), ": no node has such a feature: see"),

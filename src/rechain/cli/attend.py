@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 from rechain.cli.shared import colored, duration, printable, write
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Attendant"]
 
 _SEEN = 64 * 1024  # bytes: what stands on the screen above a conclusion, generously
+_AT_ONCE = 3.0  # seconds: who waits in a queue no longer has not waited
 
 
 class Attendant:
@@ -35,6 +37,9 @@ class Attendant:
         self._as_json = as_json
         self._quiet = quiet
         self._signal = 0  # the first that came
+        self._silence = ""  # why nothing is known of the run, as long as its cluster says nothing
+        self._silence_said = False
+        self._since = 0.0  # when we began to follow
         self._before: dict[int, Any] = {}
         self._notes: set[str] = set()  # that were said
         self._waits: list[str] = []  # what was said last of that
@@ -58,6 +63,10 @@ class Attendant:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
         ask_to_stop(self.run._paths, at_once=bool(self._signal))
+        if self._signal and self._silence:  # nobody can say when that will be heard
+            self._end_line()
+            self.say(f"left as it is; to give it up: rechain rm --force {self.run.id}")
+            raise SystemExit(128 + number)
         if number == signal.SIGINT and not self._signal:
             write(2, b"\ncanceling; Ctrl-C again kills it at once\n")
             self._ends[2] = b"\n"
@@ -71,8 +80,9 @@ class Attendant:
         from rechain.record.follow import follow
 
         assert self.run is not None
+        self._since = time.monotonic()
         descriptors = {"prepare": 2, "queued": 2, "out": 2 if self._as_json else 1, "err": 2}
-        for stream, chunk in follow(self.run._paths, self.run._reconcile):
+        for stream, chunk in follow(self.run._paths, self._look):
             if stream == "queued" and not self._as_json:
                 self._say_why()
             if stream == "note":
@@ -85,6 +95,18 @@ class Attendant:
                 self._ends[descriptor] = chunk[-1:]
                 if os.isatty(descriptor):
                     self._ends[2] = chunk[-1:]  # both are on one screen
+
+    def _look(self) -> str:
+        """See how the run stands; return why it waits, once that is worth a word."""
+        assert self.run is not None
+        waits, self._silence = self.run._look()
+        if self._silence and not self._silence_said:
+            self._silence_said = True
+            self._end_line()
+            leave = "Ctrl-C leaves it" if self._signal else "Ctrl-C twice leaves it"
+            self.say(printable(f"{self._silence}; still trying; {leave}"))
+        young = time.monotonic() - self._since < _AT_ONCE  # most runs do not wait longer
+        return "" if young else waits
 
     def _say_note(self, text: str) -> None:
         """Say a note at once, and once: another attempt has most of them again."""
@@ -156,8 +178,10 @@ class Attendant:
         elif not self._quiet:
             self._end_line()
             color = {"Completed": "green", "Canceled": "yellow"}.get(state.status, "red")
-            waited = "" if queued is None else f", and {duration(queued)} in the queue"
-            took = f"after {duration(end['t'] - begun)}{waited}"
+            waited = "" if queued is None else f"{duration(queued)} in the queue"
+            took = f"after {duration(end['t'] - begun)}{waited and f', and {waited}'}"
+            if waited and state.last.attempt is None:
+                took = f"after {waited}"  # it came no further
             self.say(f"{colored(describe(end), color, err=True)} {took}")
             if end.get("rank"):  # what rank 0 said stands above already
                 for line in end.get("tail") or ():

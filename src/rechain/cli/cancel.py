@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import click
 
-from rechain.cli.shared import find_run
+from rechain.cli.shared import find_run, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rechain.workspace import Run
 
 __all__ = ["command"]
 
@@ -15,9 +19,21 @@ __all__ = ["command"]
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until they have ended.")
 def command(runs: tuple[str, ...], kill: bool, wait: bool) -> None:
     """End each RUN: SIGTERM, a grace period, SIGKILL, to every process of it."""
+    from functools import partial
+
     from rechain.record.causes import TERMINAL
     from rechain.record.follow import follow
     from rechain.record.requests import ask_to_stop
+
+    told = set()
+
+    def look(run: Run) -> str:
+        waits, silence = run._look()  # which takes it out of a queue, if it waits in one
+        if silence and run.id not in told:
+            told.add(run.id)
+            trying = "still trying; Ctrl-C leaves it" if wait else "it is asked to end"
+            click.echo(printable(f"{run.id}  {silence}; {trying}"), err=True)
+        return waits
 
     found = [find_run(run) for run in runs]
     ended = set()
@@ -26,10 +42,10 @@ def command(runs: tuple[str, ...], kill: bool, wait: bool) -> None:
             ended.add(run.id)
         else:
             ask_to_stop(run._paths, at_once=kill)
-            run._reconcile()  # which takes it out of a queue, if it waits in one
+            look(run)
     for run in found:
         if wait:
-            for _ in follow(run._paths, run._reconcile, output=False):
+            for _ in follow(run._paths, partial(look, run), output=False):
                 pass
         already = " (had ended already)" if run.id in ended else ""
         click.echo(f"{run.id}  {run.cause or run.get_status()}{already}")

@@ -69,6 +69,8 @@ def add(name: str, slurm: bool, vm_sizes: tuple[str, ...], **settings: Any) -> N
     here = workspace()
     ComputeTarget.attach(here, name, configuration)
     click.echo(f"{name}: `rechain run --target {name} SCRIPT` runs there")
+    for note in configuration.notes():
+        click.echo(f"note: {printable(note)}", err=True)
 
 
 @command.command("show", short_help="Show a target.")

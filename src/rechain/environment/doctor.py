@@ -198,7 +198,12 @@ def _slurm(environ: Mapping[str, str]) -> Iterator[Check]:
     if shutil.which("sbatch", path=environ.get("PATH", os.defpath)) is None:
         yield Check("slurm", "missing", "there is no sbatch on PATH")
         return
-    said = _says("sbatch", "--version") or "sbatch"
+    said = _says("sbatch", "--version")
+    if not said:
+        words = "sbatch does not work: Slurm is not configured on this machine"
+        hint = "Go to a login node of the cluster, or set SLURM_CONF to the cluster's slurm.conf."
+        yield Check("slurm", "broken", words, hint)
+        return
     hint = "Name it as a target: `rechain target add NAME --slurm`."
     yield Check("slurm", "works", said, hint)
 

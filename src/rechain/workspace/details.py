@@ -167,8 +167,9 @@ def queued_seconds(run: Run, state: RunState) -> float | None:
     since: float | None = run._job["submitted"]["time"]
     total = 0.0
     for attempt in state.attempts:
-        if attempt.attempt is not None and since is not None:
-            total += max(0.0, attempt.attempt["t"] - since)
+        left = attempt.attempt or attempt.end  # one that ended in the queue has only its end
+        if left is not None and since is not None:
+            total += max(0.0, left["t"] - since)
         since = attempt.end["t"] if attempt.end else None
     if state.waiting and since is not None:
         import time

@@ -228,14 +228,27 @@ class Run(Made):
 
     def _reconcile(self) -> str:
         """Write the end of the run if nobody else can; return why it waits, if it does."""
+        return self._look()[0]
+
+    def _look(self) -> tuple[str, str]:
+        """Do what `_reconcile` does; return, too, why its cluster says nothing, if that is so."""
         from rechain.workspace.reconcile import reconcile
 
         seen = reconcile(self._paths, self._job)
         if seen is None:
-            return ""
+            return "", ""
+        silence = seen.reason if seen.alive is None and self._job.get("slurm") else ""
         # Where nothing is known of a run that a cluster has and that has not begun, it waits.
         waits = seen.alive or (self._job.get("slurm") and not self._paths.numbers())
-        return seen.reason if waits else ""
+        return seen.reason if waits else "", silence
+
+    def _give_up(self) -> bool:
+        """Record the end of a run whose cluster says nothing; False if that is not so."""
+        from rechain.compute.ended import give_up
+
+        return bool(self._look()[1]) and give_up(
+            self._paths, "supervisor_lost", "given up: its cluster does not answer", here=False
+        )
 
     def get_status(self) -> str:
         """Return v1's status: NotStarted, Preparing, Running, ..., Completed, Failed, Canceled."""

@@ -123,7 +123,7 @@ class SlurmTarget:
         owner = os.stat(run.job).st_uid
         snapshot = queue.look(owner, submitted["time"] + clocks)
         if snapshot.error:
-            return Observation(None, snapshot.error)
+            return Observation(None, f"Slurm does not answer ({snapshot.error})")
         job = snapshot.jobs.get(run.run_id)
         if job is None and owner != os.getuid() and os.getuid() != 0:
             return Observation(None)  # Slurm may show each user their own jobs only

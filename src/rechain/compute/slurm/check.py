@@ -88,13 +88,19 @@ def _config(request: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(True, "accounting", config["AccountingStorageType"])
     wanted = request["partition"]
     try:
-        said = call(["scontrol", "--oneliner", "show", "partition", *([wanted] if wanted else [])])
+        said = call(["scontrol", "--all", "--oneliner", "show", "partition"])
     except SlurmError as error:
         yield Finding(False, "partition", error.message)
         return
-    for line in said.splitlines():
-        fields = dict(word.partition("=")[::2] for word in line.split())
-        if wanted or fields.get("Default") == "YES":
+    rows = [dict(word.partition("=")[::2] for word in line.split()) for line in said.splitlines()]
+    there = [fields["PartitionName"] for fields in rows if "PartitionName" in fields]
+    names = wanted.split(",") if wanted else []
+    for name in names:
+        if name not in there:
+            known = ", ".join(there) or "none at all"
+            yield Finding(False, "partition", f"there is no partition {name!r}; there is: {known}")
+    for fields in rows:
+        if fields.get("PartitionName") in names or (not names and fields.get("Default") == "YES"):
             state = fields.get("State", "UP")
             limit = fields.get("MaxTime", "UNLIMITED")
             default = fields.get("DefaultTime", "NONE")

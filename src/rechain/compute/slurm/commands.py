@@ -8,7 +8,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["SlurmError", "call", "environment"]
+__all__ = ["NO_CLUSTER", "UNCONFIGURED", "SlurmError", "call", "environment"]
+
+UNCONFIGURED = "Could not establish a configuration source"
+"""What Slurm's commands say where there is no slurm.conf (`read_config.c`, from 20.02 on)."""
+NO_CLUSTER = (
+    "Slurm is not configured on this machine: go to a login node of the cluster, or set "
+    "SLURM_CONF to the cluster's slurm.conf"
+)
 
 _PATIENCE = 120.0  # seconds; slurmctld's own MessageTimeout is mostly 10, but commands retry
 
@@ -70,6 +77,7 @@ def call(
         done = subprocess.run(
             command, input=given or "", env=variables, timeout=seconds, cwd="/",
             capture_output=True, check=False, text=True, errors="replace",
+            start_new_session=True,  # a Ctrl-C at the terminal is ours to hear
         )  # fmt: skip
     except FileNotFoundError:
         raise SlurmError(
@@ -80,8 +88,11 @@ def call(
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{name} timed out: no answer within {seconds:g} s") from None
     if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        printed = done.stderr.strip() or done.stdout  # scontrol says on stdout what is not found
+        said = [line.strip() for line in printed.splitlines() if line.strip()]
         last = said[-1] if said else f"it ended with {done.returncode} and said nothing"
         words = last.removeprefix(f"{name}: ").removeprefix("error: ")
+        if UNCONFIGURED in done.stderr:
+            words = f"{NO_CLUSTER} [{words}]"
         raise SlurmError(f"{name}: {words}", said=done.stderr)
     return done.stdout

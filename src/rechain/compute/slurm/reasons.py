@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from rechain.compute.slurm.commands import NO_CLUSTER, UNCONFIGURED
+
 __all__ = ["REASONS", "REFUSALS", "Reason", "in_words", "refused"]
 
 _WAIT = "nothing to do but to wait"
@@ -241,6 +243,7 @@ REFUSALS: dict[str, Reason] = {
     "Unable to contact slurm controller": Reason(
         "slurmctld does not answer", f"{_LATER}; `scontrol ping` shows whether it does"
     ),
+    UNCONFIGURED: Reason(*NO_CLUSTER.split(": ")),
     "Invalid authentication credential": Reason(
         "munge does not work on this machine, or its clock is wrong", _ADMIN
     ),

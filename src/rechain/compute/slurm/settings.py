@@ -116,6 +116,20 @@ class Settings:
         """Return them as the workspace keeps them."""
         return dict(self._fields)
 
+    def notes(self) -> list[str]:
+        """Return what is odd about them as seen from this machine; no cluster is asked."""
+        from rechain.compute.slurm.commands import SlurmError, call
+
+        found = []
+        python = self._fields["python"]
+        if python and not os.path.exists(python):
+            found.append(f"this machine has no {python}: the nodes must have it")
+        try:
+            call(["sbatch", "--version"])
+        except SlurmError as error:
+            found.append(error.message)
+        return found
+
 
 def request(
     settings: Mapping[str, Any], *, vm_size: str | None = None, priority: str | None = None
