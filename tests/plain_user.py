@@ -64,11 +64,12 @@ class PlainUser:
                     known = file.read()
             with open(f"{self.folder}/{name}", "w", encoding="utf-8") as file:
                 file.write(f"{known}{line}\n")
+        real = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
         self._keeper = subprocess.Popen(
             [
                 "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork",
                 "--kill-child", "--mount-proc", sys.executable, "-I", os.path.abspath(__file__),
-                self.folder, sys.prefix, sys.base_prefix, _ROOT,
+                self.folder, *dict.fromkeys((sys.prefix, sys.base_prefix, real, _ROOT)),
             ],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip

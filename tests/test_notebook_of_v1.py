@@ -144,8 +144,10 @@ def test_a_notebook_of_v1_runs_where_a_fake_nvidia_smi_finds_no_gpu(
     interpreter("3.11")
     fake_gpu("No devices were found", status=6)
     monkeypatch.setenv("RECHAIN_GPU", "optional")
-    monkeypatch.setenv("RECHAIN_ENGINE", "docker")
+    monkeypatch.delenv("RECHAIN_ENGINE", raising=False)
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")  # so without a container
+    (home.parent / "broken.conf").write_text("[[")
+    monkeypatch.setenv("CONTAINERS_CONF", str(home.parent / "broken.conf"))
     monkeypatch.setenv("RECHAIN_POOL_DIR", str(home.parent / "queue"))
     (home / "train.py").write_text(TRAIN)
     (home / "ranks.py").write_text(RANKS)
