@@ -16,7 +16,7 @@ from rechain import Experiment, Workspace
 from rechain.exceptions import AzureMLException, UserErrorException
 from rechain.record import index
 from rechain.record.paths import WorkspacePaths
-from rechain.testing import wait_for_end
+from rechain.testing import wait_for, wait_for_end
 
 pytestmark = pytest.mark.fast
 
@@ -147,7 +147,8 @@ def test_a_workspace_that_became_read_only(submit, read_only) -> None:
 
 def test_an_unfinished_run_in_a_read_only_copy(submit, read_only) -> None:
     """Its end cannot be written; it is shown as it stands."""
-    run = submit("import time; time.sleep(1000)")
+    run = submit("import time; open('begun', 'w').close(); time.sleep(1000)")
+    wait_for(Path(run.folder, "work", "begun").exists, "the script to begin")
     shutil.copytree(".rechain", read_only.folder / "ws", symlinks=True)
     run.cancel()
     run.wait_for_completion()
