@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import TracebackType
 
 __all__ = ["UID", "PlainUser"]
 
@@ -80,12 +79,7 @@ class PlainUser:
             (self._pid,) = file.read().split()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._keeper is not None
         self._keeper.communicate()  # the first process of a pid namespace takes all along
 
