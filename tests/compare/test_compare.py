@@ -49,6 +49,13 @@ def test_arrays_count_not_how_they_are_packed(tmp_path: Path) -> None:
     assert pair(tmp_path, first, second) == []
 
 
+def test_arrays_come_in_the_order_of_their_names_whatever_the_files_say(tmp_path: Path) -> None:
+    first = npz(tmp_path / "a", b=floats(1), c=floats(1), a=floats(1))
+    second = npz(tmp_path / "b", c=floats(2), d=floats(2), b=floats(2), a=floats(2))
+    found = [text.partition(":")[0] for text in pair(tmp_path, first, second)]
+    assert found == ["a", "b", "c", "d"]
+
+
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f2", "<f8"])
 def test_how_many_values_differ_where_and_by_how_much(tmp_path: Path, kind: str) -> None:
     first = npz(tmp_path / "a", l1__W=floats(0, 1, 2, 3, 4, 5, shape="(2, 3)", kind=kind))
@@ -66,9 +73,9 @@ def test_a_scalar_a_complex_value_and_nan(tmp_path: Path) -> None:
                  c=floats(1, 2, 3, 5, shape="(2,)", kind="<c8"),
                  n=npy("<f4", "(2,)", struct.pack("<f", nan) + struct.pack("<f", 1)))  # fmt: skip
     assert pair(tmp_path, first, second) == [
-        "s: differs, by 5: 0 and 5",
         "c: 1 of 2 values differ, by 1 at [1]: 4 and 5",
         "n: 1 of 2 values differ, by inf at [1]: nan and 1",
+        "s: differs, by 5: 0 and 5",
     ]
 
 

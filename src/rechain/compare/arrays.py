@@ -76,7 +76,8 @@ def compare(first: str, second: str) -> list[str] | None:
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, struct.error):
         return None
     found = []
-    for name in [*one, *(name for name in other if name not in one)]:
+    # Chainer writes a link's parameters in the order of a set: another one in each process.
+    for name in sorted({*one, *other}):
         if values.is_time(name):
             continue
         if name not in one or name not in other:
