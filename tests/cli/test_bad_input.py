@@ -34,6 +34,28 @@ BAD = {
         ["--user-managed", "--framework-version", "7.0.0", "code/train.py"],
         "--framework-version means nothing with --user-managed",
     ),
+    "version of a conda file's": (
+        ["--conda-file", "ok.yml", "--framework-version", "7.0.0", "code/train.py"],
+        "--framework-version means nothing with --conda-file, which has its own",
+    ),
+    "conda file with more": (
+        ["--conda-file", "ok.yml", "--pip", "numpy", "code/train.py"],
+        "conda_dependencies_file",
+    ),
+    "no conda file": (["--conda-file", "gone.yml", "code/train.py"], "gone.yml, which does not"),
+    "conda": (["--conda", "=1", "code/train.py"], "conda package '=1' cannot be read"),
+    "conda of user": (
+        ["--user-managed", "--conda", "numpy", "code/train.py"],
+        "user_managed=True means that",
+    ),
+    "channel": (
+        ["--conda", "numpy", "--channel", "https://u:p@conda.example/x", "code/train.py"],
+        "channel 'https://conda.example/x': its address holds a password",
+    ),
+    "channel alone": (
+        ["--channel", "conda-forge", "code/train.py"],
+        "--channel is where packages of conda come from: add --conda",
+    ),
     "notebook": (
         ["--user-managed", "-n", "2", "code/x.ipynb"],
         "a notebook in several processes is not built yet",
@@ -55,6 +77,7 @@ BAD = {
 def test_one_clear_error(rechain, train, home, case) -> None:
     (home / "code" / "x.ipynb").write_text("{}")
     (home / "code" / "bad.txt").write_text("--index-url https://u:p@example.org/simple\n")
+    (home / "code" / "ok.yml").write_text("dependencies: [python=3.6]\n")
     arguments, says = BAD[case]
     done = rechain("run", *arguments)
     assert done.returncode == 125

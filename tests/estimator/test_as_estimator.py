@@ -24,6 +24,7 @@ from rechain.runconfig.distributed import PyTorchConfiguration
 from rechain.runconfig.docker import DockerBuildContext
 from rechain.runconfig.environment import EnvironmentReference
 from rechain.workspace import Experiment, Workspace
+from rechain.workspace.submit import prepare
 
 pytestmark = pytest.mark.fast
 
@@ -385,3 +386,13 @@ def test_a_lock_on_the_environment_says_it_all(source, tmp_path):
             experiment="e",
             lock=str(file),
         )
+
+
+def test_the_channels_of_an_environment_are_asked(code, home) -> None:
+    environment = Environment("e")
+    environment.python.conda_dependencies = dependencies = CondaDependencies()
+    dependencies.add_conda_package("numpy=1.14")
+    dependencies.add_channel("https://conda.example/lab")
+    config = ScriptRunConfig(code, "train.py", environment=environment)
+    asked = prepare(Experiment(Workspace.local(), "x"), config).plan()["environment"]["conda"]
+    assert "https://conda.example/lab" in asked["channels"]

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from rechain.cli.shared import colored, duration, printable, workspace
+from rechain.cli.shared import colored, duration, packages, printable, workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,10 +91,13 @@ def _references(inputs: tuple[str, ...]) -> list[Any] | None:
     metavar="VERSION",
     help="Chainer's version, such as 7.0.0. [default: 5.1.0, as v1]",
 )
-@click.option(
-    "--pip", "pip", multiple=True, metavar="REQUIREMENT", help="Package to add; repeatable."
-)
+@packages
 @click.option("--requirements", metavar="FILE", help="pip requirements file in the source folder.")
+@click.option(
+    "--conda-file",
+    metavar="FILE",
+    help="environment.yml in the source folder; it says all that is installed.",
+)
 @click.option("--python", metavar="PYTHON", help="Interpreter: a version (3.8), a name or a path.")
 @click.option(
     "--as-of", metavar="DATE", help="Packages as they were on this day, such as 2018-12-31."
@@ -181,7 +184,10 @@ def command(
     experiment: str | None,
     framework_version: str | None,
     pip: tuple[str, ...],
+    conda: tuple[str, ...],
+    channel: tuple[str, ...],
     requirements: str | None,
+    conda_file: str | None,
     python: str | None,
     as_of: str | None,
     lock: str | None,
@@ -239,8 +245,13 @@ def command(
         )
     if pull and not docker and image is None:
         raise click.UsageError("--pull fetches the image of a container: add --docker or --image")
-    if lock and framework_version:
-        raise click.UsageError("--framework-version means nothing with --lock, which has its own")
+    for option, given in (("--lock", lock), ("--conda-file", conda_file)):
+        if given and framework_version:
+            raise click.UsageError(
+                f"--framework-version means nothing with {option}, which has its own"
+            )
+    if channel and not conda:
+        raise click.UsageError("--channel is where packages of conda come from: add --conda")
     if user_managed and framework_version:
         raise click.UsageError(
             "--framework-version means nothing with --user-managed, which takes the Chainer that "
@@ -258,6 +269,8 @@ def command(
         framework_version=framework_version,
         pip_packages=list(pip) or None,
         pip_requirements_file=requirements,
+        conda_packages=list(conda) or None,
+        conda_dependencies_file=conda_file,
         environment_variables=pairs(env, "--env") or None,
         user_managed=user_managed,
         use_gpu=gpu is not None,
@@ -281,6 +294,7 @@ def command(
         gpu=gpu,
         as_of=as_of,
         lock=lock,
+        channels=channel,
         pull=pull,
     )
     if dry_run:
@@ -346,6 +360,7 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
         *(("mpi", text) for text in _mpi_words(plan["environment"])),
         *(("gpu", text) for text in _gpu_words(plan["environment"])),
         *(("package", text) for text in plan["environment"].get("pip", ())),
+        *(("conda", text) for text in _conda_words(plan["environment"])),
         *(("variable", f"{name}={text}") for name, text in submission["environment"].items()),
         *(("variable", f"{name} (not shown)") for name in plan["secrets"]),
         ("time limit", _limit(plan["limits"])),
@@ -384,6 +399,11 @@ def _mpi_words(wanted: dict[str, Any]) -> list[str]:
     if not mpi:
         return []
     return [f"{mpi['wanted']}: {mpi['mpiexec'] or 'from the package index'}"]
+
+
+def _conda_words(wanted: dict[str, Any]) -> list[str]:
+    conda = wanted.get("conda", {"packages": (), "channels": ()})
+    return [*conda["packages"], *(f"from {channel}" for channel in conda["channels"])]
 
 
 def _gpu_words(wanted: dict[str, Any]) -> list[str]:

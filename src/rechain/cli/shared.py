@@ -9,7 +9,12 @@ import click
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
     from rechain.workspace import Run, Workspace
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
     "RUN",
@@ -18,6 +23,7 @@ __all__ = [
     "duration",
     "find_run",
     "fit",
+    "packages",
     "printable",
     "width",
     "workspace",
@@ -27,6 +33,30 @@ __all__ = [
 RUN = click.argument("run", metavar="[RUN]", default="latest")
 
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1", "cyan": "36"}
+
+
+def packages(function: F) -> F:
+    """Add the options that name packages: `pip`, `conda` and `channel`."""
+    several: dict[str, Any] = {"multiple": True}
+    for option in (
+        click.option(
+            "--channel",
+            metavar="CHANNEL",
+            help="Channel of conda: a name, an address or a folder; repeatable.",
+            **several,
+        ),
+        click.option(
+            "--conda",
+            metavar="PACKAGE",
+            help="Package of conda, such as numpy=1.14; repeatable.",
+            **several,
+        ),
+        click.option(
+            "--pip", metavar="REQUIREMENT", help="Package to add; repeatable.", **several
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 def workspace() -> Workspace:

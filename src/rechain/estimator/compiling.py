@@ -58,6 +58,7 @@ def compile(
     gpu: str | None = None,
     as_of: object = None,
     lock: str | None = None,
+    channels: Sequence[str] = (),
     pull: bool = False,
     pool: Mapping[str, Any] | None = None,
     slurm: Mapping[str, Any] | None = None,
@@ -83,6 +84,8 @@ def compile(
         as_of: the day whose packages the environment has, a date or its ISO text; see the
             environments page.
         lock: the file of a lock, or an exported folder: it says all that is installed.
+        channels: where packages of conda come from, the first choice first; the environment's
+            own if left out.
         pull: whether its image is fetched again, since its tag may have moved.
         pool: the nodes to run on, as `pool_of` describes them.
         slurm: what it asks of a Slurm cluster, as `slurm.settings.request` describes it.
@@ -149,7 +152,7 @@ def compile(
         wanted = _mpi(estimator, mpi, environ, contained)
         environment, notes = _environment(
             estimator, python, strict=strict, mpi=wanted, gpu=with_gpu, as_of=as_of,
-            channels=own.channels, environ=environ,
+            channels=channels or own.channels, environ=environ,
         )  # fmt: skip
     container = None
     image, said = _image(estimator, environment, slurm, environ, pull)

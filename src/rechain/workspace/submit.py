@@ -66,6 +66,7 @@ def prepare(
     gpu: str | None = None,
     as_of: object = None,
     lock: str | None = None,
+    channels: Sequence[str] = (),
     pull: bool = False,
     parent: str | None = None,
 ) -> Prepared:
@@ -83,6 +84,7 @@ def prepare(
         gpu: whether it may run without the GPU that it asks for; see `compile`.
         as_of: the day whose packages its environment has; see `compile`.
         lock: the file of the lock that is its environment; see `compile`.
+        channels: where its packages of conda come from; see `compile`.
         pull: whether its image is fetched again; see `compile`.
         parent: the id of the run that it will be a child of.
 
@@ -99,6 +101,7 @@ def prepare(
         python = python or own.python
         as_of = own.as_of if as_of is None else as_of
         lock = lock or own.lock
+        channels = channels or own.channels
     if not isinstance(tags or {}, dict):
         raise UserErrorException(f"tags={tags!r}: tags are a dict of names and values")
     tags = {name: "" if value is None else value for name, value in (tags or {}).items()}
@@ -113,6 +116,7 @@ def prepare(
         gpu=gpu,
         as_of=as_of,
         lock=lock,
+        channels=channels,
         pull=pull,
         **_place(experiment.workspace, config),
         tags=tags,

@@ -7,26 +7,14 @@ import os
 import click
 
 from rechain.cli.env.shared import failures, say, wishes, write_lock
+from rechain.cli.shared import packages
 
 __all__ = ["command"]
 
 
 @click.command("lock", short_help="Resolve packages, and write the lock.")
 @click.option("--framework-version", metavar="VERSION", help="Chainer's version, such as 7.0.0.")
-@click.option(
-    "--pip", "pip", multiple=True, metavar="REQUIREMENT", help="Package to add; repeatable."
-)
-@click.option(
-    "--conda",
-    "conda",
-    multiple=True,
-    metavar="PACKAGE",
-    help="Package of conda, such as numpy=1.14; repeatable.",
-)
-@click.option(
-    "--channel", "channel", multiple=True, metavar="CHANNEL",
-    help="Channel of conda: a name, an address or a folder; repeatable.",
-)  # fmt: skip
+@packages
 @wishes
 def command(
     framework_version: str | None,
