@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import uv
@@ -22,6 +23,7 @@ import uv
 # As conda-build makes it: 255 characters, so that any shorter path fits into its place.
 PLACEHOLDER = ("/opt/made_by_the_tests" + "_placehold" * 30)[:255]
 PLATFORM = "linux-64"
+TAR, CONDA = ".tar.bz2", ".conda"  # the two formats of packages
 _LEFT_OUT = {"test", "tests", "idlelib", "site-packages", "__pycache__", "ensurepip", "turtledemo"}
 _DAY = 1_600_000_000  # seconds; when all packages were "built"
 
@@ -37,6 +39,7 @@ class Recipe:
             "timestamp": _DAY * 1000, **index,
         }  # fmt: skip
         self.link: dict | None = None
+        self.form = TAR
 
     def write(self, path: str, text: str, executable: bool = False) -> None:
         file = self.root / path
@@ -48,21 +51,35 @@ class Recipe:
         """Write the archive, with what conda wants to know of each file."""
         target = channel / self.index["subdir"]
         target.mkdir(parents=True, exist_ok=True)
-        path = target / f"{self.root.name}.tar.bz2"
         files = sorted(p for p in self.root.rglob("*") if p.is_symlink() or p.is_file())
         described = [self._described(file) for file in files]
         info = {"index.json": self.index, "paths.json": {"paths": described, "paths_version": 1}}
         if self.link:
             info["link.json"] = self.link
-        with tarfile.open(path, "w:bz2", compresslevel=1) as archive:
-            for name, content in info.items():
-                data = json.dumps(content).encode()
-                member = tarfile.TarInfo(f"info/{name}")
-                member.size, member.mtime = len(data), _DAY
-                archive.addfile(member, io.BytesIO(data))
-            for file in files:
-                archive.add(file, str(file.relative_to(self.root)))
+        path = target / f"{self.root.name}{self.form}"
+        if self.form == CONDA:
+            # https://docs.conda.io/projects/conda-build/en/latest/resources/package-spec.html
+            with zipfile.ZipFile(path, "w") as outer:
+                outer.writestr("metadata.json", json.dumps({"conda_pkg_format_version": 2}))
+                for kind in ("pkg", "info"):
+                    inner = io.BytesIO()
+                    with tarfile.open(fileobj=inner, mode="w") as archive:
+                        self._add(archive, *((info, []) if kind == "info" else ({}, files)))
+                    name = f"{kind}-{self.root.name}.tar.zst"
+                    outer.writestr(name, _zstd(inner.getvalue()))
+        else:
+            with tarfile.open(path, "w:bz2", compresslevel=1) as archive:
+                self._add(archive, info, files)
         return path
+
+    def _add(self, archive: tarfile.TarFile, info: dict, files: list[Path]) -> None:
+        for name, content in info.items():
+            data = json.dumps(content).encode()
+            member = tarfile.TarInfo(f"info/{name}")
+            member.size, member.mtime = len(data), _DAY
+            archive.addfile(member, io.BytesIO(data))
+        for file in files:
+            archive.add(file, str(file.relative_to(self.root)))
 
     def _described(self, file: Path) -> dict:
         made: dict = {"_path": str(file.relative_to(self.root)), "path_type": "hardlink"}
@@ -74,6 +91,12 @@ class Recipe:
             mode = "binary" if b"\0" in data else "text"
             made |= {"prefix_placeholder": PLACEHOLDER, "file_mode": mode}
         return made
+
+
+def _zstd(data: bytes) -> bytes:
+    return subprocess.run(
+        ["zstd", "--quiet", "-3", "--stdout"], input=data, capture_output=True, check=True
+    ).stdout
 
 
 def python_package(folder: Path, executable: str) -> Recipe:
@@ -181,7 +204,7 @@ def small_packages(folder: Path) -> list[Recipe]:
 
 
 def make(folder: Path, pythons: dict[str, str], numpy: dict[str, str], cache: str) -> Path:
-    """Make a channel.
+    """Make a channel: NumPy, the second Python and what has a command in the newer format.
 
     Args:
         folder: where; must be empty.
@@ -194,9 +217,12 @@ def make(folder: Path, pythons: dict[str, str], numpy: dict[str, str], cache: st
     """
     channel, making = folder / "channel", folder / "making"
     (channel / "noarch").mkdir(parents=True)
-    recipes = [python_package(making, executable) for executable in pythons.values()]
-    recipes += [wheel_package(making, "numpy", v, minor, cache) for minor, v in numpy.items()]
-    recipes += [noarch_package(making), *small_packages(making)]
+    first, *newer = [python_package(making, executable) for executable in pythons.values()]
+    newer += [wheel_package(making, "numpy", v, minor, cache) for minor, v in numpy.items()]
+    newer.append(noarch_package(making))
+    for recipe in newer:
+        recipe.form = CONDA
+    recipes = [first, *newer, *small_packages(making)]
     for recipe in recipes:
         recipe.pack(channel)
     shutil.rmtree(making)

@@ -109,6 +109,8 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A channel of conda with Python 3.6 and 3.9, NumPy for each, and small packages."""
     from tests import conda_channel
 
+    if shutil.which("zstd") is None:
+        missing("zstd")
     pythons = {minor: interpreter(minor) for minor in ("3.6", "3.9")}
     numpy = {"3.6": "1.14.6", "3.9": "1.22.4"}
     return conda_channel.make(tmp_path_factory.mktemp("conda"), pythons, numpy, uv_cache())

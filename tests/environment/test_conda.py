@@ -82,6 +82,8 @@ def test_an_environment_of_conda_with_pip_on_top(channel, index, own):
     assert {one["name"] for one in lock["packages"]} == {"tiny", "helper"}
     packages = {one["name"]: one for one in lock["conda"]["packages"]}
     assert sorted(packages) == ["greeting", "numpy", "python", "tool"]
+    forms = {name: one["url"].rpartition(".")[2] for name, one in packages.items()}
+    assert forms == {"greeting": "conda", "numpy": "conda", "python": "bz2", "tool": "bz2"}
     for one in packages.values():
         file = channel / one["subdir"] / os.path.basename(one["url"])
         assert one["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -93,8 +95,13 @@ def test_an_environment_of_conda_with_pip_on_top(channel, index, own):
     (one,) = stored.all_stored(own)
     assert stored.verify(one) == []
     Path(prefix, "share/tool.txt").write_text("changed")
+    Path(prefix, "lib/python3.6/site-packages/greeting.py").write_text("changed")
     os.unlink(f"{prefix}/bin/greet")
-    assert stored.verify(one) == ["bin/greet: is missing", "share/tool.txt: was changed"]
+    assert stored.verify(one) == [
+        "bin/greet: is missing",
+        "lib/python3.6/site-packages/greeting.py: was changed",
+        "share/tool.txt: was changed",
+    ]
 
 
 def test_its_lock_makes_the_same_to_the_byte_offline_and_without_the_channel(
@@ -127,13 +134,17 @@ def test_its_lock_makes_the_same_to_the_byte_offline_and_without_the_channel(
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == made["prefix"]
     assert contents(made["prefix"]) == before
-    archive = next(Path(folder, "conda").rglob("tool-*"))
-    archive.write_bytes(archive.read_bytes() + b" ")
-    with pytest.raises(EnvironmentFailure, match=r"tool-1.0.* is not the file that was recorded"):
-        prepare(locks.lock_spec(locks.read(folder), os.environ), str(tmp_path / "other"))
-    archive.unlink()
-    with pytest.raises(EnvironmentFailure, match=r"has no archive of tool 1\.0"):
-        prepare(locks.lock_spec(locks.read(folder), os.environ), str(tmp_path / "other"))
+    for name, version in (("tool", "1.0"), ("greeting", "2.1")):  # one of each format
+        archive = next(Path(folder, "conda").rglob(f"{name}-*"))
+        whole = archive.read_bytes()
+        archive.write_bytes(whole + b" ")
+        changed = rf"{name}-{version}.* is not the file that was recorded"
+        with pytest.raises(EnvironmentFailure, match=changed):
+            prepare(locks.lock_spec(locks.read(folder), os.environ), str(tmp_path / "other"))
+        archive.unlink()
+        with pytest.raises(EnvironmentFailure, match=f"has no archive of {name} {version}"):
+            prepare(locks.lock_spec(locks.read(folder), os.environ), str(tmp_path / "other"))
+        archive.write_bytes(whole)
 
 
 def test_the_recipes_order_decides_among_the_channels_pythons(channel, own):
@@ -192,27 +203,55 @@ def test_conda_and_pip_that_ask_for_different_versions(channel, index, own):
         prepare(spec_of(channel, PLAIN, "numpy", pip=["numpy>=1.15"]), own)
 
 
-def test_an_archive_that_is_another_or_broken(channel, own, tmp_path):
+@pytest.mark.parametrize(
+    ("package", "section"),
+    [("tool-1.0-h1_0", "packages"), ("greeting-2.1-pyh0_0", "packages.conda")],
+)
+def test_an_archive_that_is_another_or_broken(package, section, channel, own, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(channel, copy)
-    archive = next(copy.rglob("tool-1.0-*"))
+    wish = spec_of(copy, PLAIN, "{}={}".format(*package.split("-")[:2]))
+    archive = next(copy.rglob(f"{package}.*"))
     with tarfile.open(archive, "w:bz2"):
         pass  # another file than the channel's index says
-    with pytest.raises(EnvironmentFailure, match=r"tool-1.0-h1_0 is not the file .* hash differs"):
-        prepare(spec_of(copy, PLAIN, "tool=1"), own)
+    with pytest.raises(EnvironmentFailure, match=rf"{package} is not the file .* hash differs"):
+        prepare(wish, own)
     archive.write_bytes(b"BZh9 broken" * 50)
-    document = json.loads((copy / "linux-64/repodata.json").read_text())
-    entry = document["packages"][archive.name]
+    index = archive.with_name("repodata.json")
+    document = json.loads(index.read_text())
+    entry = document[section][archive.name]
     entry.update(sha256=hashlib.sha256(archive.read_bytes()).hexdigest(), size=550)
     del entry["md5"]
-    (copy / "linux-64/repodata.json").write_text(json.dumps(document))
-    (copy / "linux-64/repodata.json.zst").unlink()
-    with pytest.raises(EnvironmentFailure, match=r"tool-1\.0-h1_0 cannot be installed"):
-        prepare(spec_of(copy, PLAIN, "tool=1"), own)
+    index.write_text(json.dumps(document))
+    index.with_name("repodata.json.zst").unlink()
+    with pytest.raises(EnvironmentFailure, match=f"{package} cannot be installed"):
+        prepare(wish, own)
     archive.unlink()
-    with pytest.raises(EnvironmentFailure, match=r"tool-1\.0-h1_0 is not on its channel any more"):
-        prepare(spec_of(copy, PLAIN, "tool=1"), own)
+    with pytest.raises(EnvironmentFailure, match=f"{package} is not on its channel any more"):
+        prepare(wish, own)
     assert os.listdir(store.environments(own)) == []
+
+
+def test_of_both_formats_of_a_package_the_newer_is_taken(channel, own, tmp_path):
+    """As channels of the world have them; what is installed is the same."""
+    copy = tmp_path / "copy"
+    shutil.copytree(channel, copy)
+    for recipe in conda_channel.small_packages(tmp_path / "making"):
+        recipe.form = conda_channel.CONDA
+        recipe.pack(copy)
+    conda_channel.index(copy)
+    made = {}
+    for place, form in ((channel, ".tar.bz2"), (copy, ".conda")):
+        found = prepare(spec_of(place, PLAIN, "tool=1"), own)
+        packages = {one["name"]: one for one in found["lock"]["conda"]["packages"]}
+        assert packages["tool"]["url"] == f"{place.as_uri()}/linux-64/tool-1.0-h1_0{form}"
+        (one,) = [at for at in stored.all_stored(own) if at.prefix == found["prefix"]]
+        assert stored.verify(one) == []
+        made[form] = {
+            path: Path(found["prefix"], path).read_bytes().replace(found["prefix"].encode(), b"@")
+            for path in ("bin/tool", "share/tool.txt", "etc/conda/activate.d/tool.sh")
+        }
+    assert made[".tar.bz2"] == made[".conda"]
 
 
 @pytest.fixture
@@ -311,7 +350,7 @@ def test_as_of_holds_for_packages_of_conda(channel, own, tmp_path):
     for subdir in ("linux-64", "noarch"):
         path = copy / subdir / "repodata.json"
         document = json.loads(path.read_text())
-        for name, entry in document["packages"].items():
+        for name, entry in (document["packages"] | document["packages.conda"]).items():
             del entry["indexed_timestamp"]
             if name.startswith("tool-1.0"):
                 entry["timestamp"] = 1_700_000_000_000  # 2023
