@@ -6,15 +6,17 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from rechain import Estimator, Experiment, Workspace
+from rechain import Environment, Estimator, Experiment, ScriptRunConfig, Workspace
 from rechain.environment import engines, store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.image import names
@@ -22,7 +24,9 @@ from rechain.environment.image.ensure import LABEL, ensure
 from rechain.environment.prepare import prepare
 from rechain.environment.spec import mpi_setting, venv_spec
 from rechain.record import jsonl
+from rechain.runconfig import DockerBuildContext, DockerConfiguration
 from rechain.testing.engines import PodmanEngine
+from rechain.workspace.archive import export_runs
 from tests.conftest import interpreter, missing, uv_cache
 from tests.registries import PASSWORD, USER, private_registry
 
@@ -186,7 +190,7 @@ def test_the_image_of_a_dockerfile_is_built_once(engine, cache) -> None:
     found, said = engines.find()[0], list[str]()
 
     def made(text, **more):
-        image = names.image_spec(None, dockerfile=text, user_managed=True, **more)
+        image = names.image_spec(None, source={"dockerfile": text}, user_managed=True, **more)
         spec = {"kind": "user-managed", "python": "python", "image": image}
         return ensure(spec, None, cache, found, said.append)
 
@@ -198,14 +202,60 @@ def test_the_image_of_a_dockerfile_is_built_once(engine, cache) -> None:
     assert (made(text)["id"], said) == (one["id"], [])
     with pytest.raises(EnvironmentFailure, match="image of the Dockerfile failed") as failure:
         made(f"FROM {base}\nCOPY not-there /x\n")
-    assert "COPY" in failure.value.hint
+    assert "To COPY some" in failure.value.hint
+
+
+@pytest.mark.parametrize(
+    "engine", ["podman", pytest.param("docker", marks=pytest.mark.matrix)], indirect=True
+)
+def test_the_image_of_a_folder_is_built_again_for_a_replay(engine, cache, source, home) -> None:
+    folder = home / "image"
+    (folder / "docker").mkdir(parents=True)
+    (folder / "docker" / "Dockerfile").write_text(
+        f"FROM {engine.python_image(sys.executable)}\n"
+        "COPY setup.sh /setup.sh\nADD . /all\nRUN /setup.sh\n"
+    )
+    (folder / "setup.sh").write_text("#!/bin/sh\ncat /all/*.txt > /made\n")
+    (folder / "setup.sh").chmod(0o755)
+    (folder / ".gitignore").write_text("*.txt\n")
+    (folder / ".dockerignore").write_text("secret.txt\n")
+    (folder / "ä b.txt").write_text("of the folder\n")
+    (folder / "secret.txt").write_text("not to be copied\n")
+    (source / "train.py").write_text("print(open('/made').read(), end='')\n")
+    workspace = Workspace.local()
+    context = DockerBuildContext.from_local_directory(workspace, folder, "docker/Dockerfile")
+    shutil.rmtree(folder)
+    environment = Environment.from_docker_build_context("e", context)
+    config = ScriptRunConfig(
+        str(source), "train.py", environment=environment,
+        docker_runtime_config=DockerConfiguration(use_docker=True),
+    )  # fmt: skip
+    first = Experiment(workspace, "x").submit(config)
+    for again in (False, True):
+        if again:
+            engine.run("rmi", "--force", jsonl.read(first._paths.lock)["image"]["reference"])
+        run = first.replay() if again else first
+        run.wait_for_completion(raise_on_error=False)
+        assert run.get_status() == "Completed", run.get_details()
+        assert Path(run._paths.attempt(1).stdout(0)).read_text() == "of the folder\n"
+        assert "setup.sh" in Path(run._paths.attempt(1).image_log).read_text()
+    export_runs([first], str(home / "run.tar"))
+    with tarfile.open(home / "run.tar") as archive:
+        digest = first._job["environment"]["image"]["context"]["snapshot"]
+        assert f"store/snapshots/{digest}.json" in archive.getnames()
+    shutil.rmtree(workspace._paths.store)
+    image = {**first._job["environment"]["image"], "pull": True}
+    with pytest.raises(EnvironmentFailure, match="folder that the image is built from") as failure:
+        spec = {**first._job["environment"], "image": image}
+        ensure(spec, None, cache, engines.find()[0], kept=workspace._paths.store)
+    assert "from_local_directory" in failure.value.hint
 
 
 @pytest.mark.matrix
 def test_packages_go_into_the_image_of_a_dockerfile(engine, cache) -> None:
     text = f"FROM {engine.base_image()}\nRUN echo of the Dockerfile > /made\n"
     interpreter("3.8")
-    image = names.image_spec(None, dockerfile=text)
+    image = names.image_spec(None, source={"dockerfile": text})
     made = built({**venv_spec("plain", "3.8", ["six"]), "image": image}, cache)
     code = "import six; print(open('/made').read())"
     assert run_in(engine, made, "python", "-c", code) == "of the Dockerfile"

@@ -275,13 +275,8 @@ def test_a_run_resumes_from_a_path(code, home) -> None:
 
 
 def test_what_cannot_run_yet_says_so(code, home) -> None:
-    built_from = Environment.from_docker_build_context("e", DockerBuildContext("git", "x"))
     for words, parameters in {
         "communicator is 'nccl'": {"distributed_job_config": PyTorchConfiguration()},
-        "built from a folder": {
-            "environment": built_from,
-            "docker_runtime_config": DockerConfiguration(True),
-        },
     }.items():
         with pytest.raises(NotBuiltError, match=words):
             compiled(ScriptRunConfig(code, "train.py", **{"environment": own(), **parameters}))
@@ -308,6 +303,48 @@ def test_an_image_of_a_dockerfile_is_named_by_its_text(code, home, user_managed)
     environment.docker.enabled = False
     off = ScriptRunConfig(code, "train.py", environment=environment)
     assert "image" not in compiled(off).environment
+
+
+@pytest.mark.parametrize("packages", [False, True])
+def test_an_image_of_a_folder_is_named_by_what_is_in_it(code, home, packages) -> None:
+    workspace = Workspace.local()
+    (home / "image").mkdir()
+
+    def image(content):
+        (home / "image" / "Dockerfile").write_text(f"FROM lab/base:1\n# {content}\n")
+        context = DockerBuildContext.from_local_directory(workspace, home / "image")
+        environment = Environment.from_docker_build_context("e", context)
+        if packages:
+            environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["six"])
+        docker = DockerConfiguration(True)
+        config = ScriptRunConfig(
+            code, "train.py", environment=environment, docker_runtime_config=docker
+        )
+        job = compiled(config)
+        return job.environment["kind"], job.environment["image"]
+
+    kind, one = image("one")
+    assert kind == ("venv" if packages else "user-managed")
+    assert one["built"] is packages
+    assert set(one["context"]) == {"snapshot", "dockerfile"}
+    assert one["reference"] == one["asked"]
+    _, two = image("two")
+    assert (one["asked"], one["digest"]) != (two["asked"], two["digest"])
+    assert image("one") == (kind, one)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("git", "a git repository"), ("storageAccount", "no folder that the wo")]
+)
+def test_what_is_built_from_what_no_workspace_keeps_is_an_error(code, home, kind, words) -> None:
+    environment = Environment.from_docker_build_context("e", DockerBuildContext(kind, "x"))
+    docker = DockerConfiguration(True)
+    config = ScriptRunConfig(
+        code, "train.py", environment=environment, docker_runtime_config=docker
+    )
+    with pytest.raises(UserErrorException, match=f"'e' is 'x', {words}") as error:
+        compiled(config)
+    assert "from_local_directory(workspace, FOLDER)" in error.value.message
 
 
 def test_a_dockerfile_of_nothing_is_an_error(code, home) -> None:

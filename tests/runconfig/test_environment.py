@@ -9,6 +9,7 @@ import os
 import pytest
 
 from rechain.exceptions import NotBuiltError, UserErrorException
+from rechain.job import snapshot
 from rechain.runconfig import ContainerRegistry, Environment
 from rechain.runconfig.docker import DEFAULT_CPU_IMAGE, DockerBuildContext
 from rechain.workspace import Workspace
@@ -250,8 +251,18 @@ def test_a_build_context_of_a_folder(home) -> None:
     with pytest.raises(UserErrorException, match="image/Dockerfile, which is not a file"):
         DockerBuildContext.from_local_directory(workspace, "image")
     (home / "image" / "Dockerfile").write_text("FROM x")
-    made = DockerBuildContext.from_local_directory(workspace, "image")
+    (home / "image" / ".gitignore").write_text("*.whl\n")
+    (home / "image" / "own.whl").write_text("a wheel")
+    program = home / "image" / "setup.sh"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    made = DockerBuildContext.from_local_directory(workspace, "image", "./Dockerfile")
     (home / "image" / "Dockerfile").write_text("FROM y")
     assert made.location_type is DockerBuildContext.LocationType.StorageAccount
-    with open(f"{made.location}/{made.dockerfile_path}") as file:
-        assert file.read() == "FROM x"
+    snapshot.checkout(workspace._paths.store, made.location.partition(":")[2], str(home / "kept"))
+    assert (home / "kept" / made.dockerfile_path).read_text() == "FROM x"
+    assert (home / "kept" / "own.whl").read_text() == "a wheel"
+    assert os.access(home / "kept" / "setup.sh", os.X_OK)
+    (home / "Dockerfile").write_text("FROM z")
+    with pytest.raises(UserErrorException, match="which is not in the folder image"):
+        DockerBuildContext.from_local_directory(workspace, "image", "../Dockerfile")

@@ -64,7 +64,10 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
             password = sys.stdin.read() if "registry" in spec["image"] else None
             carried = bool(document.get("slurm"))
             log = AttemptPaths(os.path.dirname(result)).image_log
-            image = ensure(spec, found, store.cache_root(), engine, _say, password, log, carried)
+            # .../<workspace>/experiments/<experiment>/<run id>/job.json
+            kept = os.path.abspath(f"{job}/../../../../store")
+            cache = store.cache_root()
+            image = ensure(spec, found, cache, engine, _say, password, log, carried, kept)
             if found is None:
                 from rechain.environment.image.own import asked
 

@@ -72,7 +72,7 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, Asked]:
     )
     made._described_as, made._notes = type(config).__name__, notes
     made._docker_arguments = tuple(run.docker.arguments or ()) if run.docker else ()
-    made._dockerfile = environment.docker.base_dockerfile if image is not None else None
+    made._image_source = _image_source(environment) if image is not None else None
     return made, asked
 
 
@@ -99,7 +99,7 @@ def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Ask
         **described,
     )
     changed._docker_arguments = tuple(environment.docker.arguments or ())
-    changed._dockerfile = environment.docker.base_dockerfile if image is not None else None
+    changed._image_source = _image_source(environment) if image is not None else None
     changed._notes = notes
     changed._described_as = estimator._described_as or type(estimator).__name__
     return changed, asked
@@ -234,22 +234,32 @@ def _image(run: RunConfiguration | None, environment: Environment) -> str | None
     docker = environment.docker
     if not (docker.enabled or (run and run.docker and run.docker.use_docker)):
         return None
-    if docker.build_context is not None:
-        raise NotBuiltError(
-            f"the environment {environment.name!r} is built from a folder, which is not built "
-            "yet. Build the image yourself and name it, or give a Dockerfile that copies nothing "
-            "(Environment.from_dockerfile)."
-        )
-    if docker.base_dockerfile is not None and not docker.base_dockerfile.strip():
-        raise UserErrorException(f"the Dockerfile of {environment.name!r} is empty")
     image = str(docker.base_image or "")
     return "" if image.startswith("mcr.microsoft.com/azureml/") else image
+
+
+def _image_source(environment: Environment) -> dict[str, Any] | None:
+    """Return what the environment's image is built from; None if it is named.
+
+    Raises:
+        UserErrorException: it is no folder that the workspace keeps, or no Dockerfile.
+    """
+    docker = environment.docker
+    if docker.build_context is not None:
+        return {"context": docker.build_context._source(f"the environment {environment.name!r}")}
+    if docker.base_dockerfile is None:
+        return None
+    if not docker.base_dockerfile.strip():
+        raise UserErrorException(f"the Dockerfile of {environment.name!r} is empty")
+    return {"dockerfile": docker.base_dockerfile}
 
 
 def _python(environment: Environment) -> dict[str, Any]:
     """Return the parameters that say the environment's Python; also `kind`, `asked`, `notes`."""
     python = environment.python
-    if python.user_managed_dependencies:
+    # A folder that an image is built from says all that is in it, unless more is asked for.
+    whole = environment.docker.build_context is not None and python.conda_dependencies is None
+    if python.user_managed_dependencies or whole:
         return {
             "kind": Chainer, "user_managed": True, "notes": [],
             "asked": Asked(python.interpreter_path, environment.as_of),

@@ -49,7 +49,7 @@ class MMLBaseEstimator(ABC):
     # Whether somebody said use_docker=True: that it is the default asks for nothing.
     _asks_container = False
     _docker_arguments: Sequence[str] = ()
-    _dockerfile: str | None = None  # the text of what its image is built from
+    _image_source: dict[str, Any] | None = None  # what its image is built from
 
     def __new__(cls, *_: Any, use_docker: Any = None, **__: Any) -> Any:
         """Take note of what is asked for, which `__init__` cannot tell from a default."""
@@ -180,7 +180,7 @@ class MMLBaseEstimator(ABC):
         changed._described_as, changed._notes = self._described_as, self._notes
         changed._asks_container = given.get("use_docker", self._asks_container) is True
         changed._docker_arguments = self._docker_arguments
-        changed._dockerfile = self._dockerfile
+        changed._image_source = self._image_source
         return changed
 
     def _requirements(self) -> list[str]:

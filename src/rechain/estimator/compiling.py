@@ -256,7 +256,7 @@ def _environment(
 
 
 def _asks_image(estimator: MMLBaseEstimator) -> bool:
-    named = _named_image(estimator) is not None or estimator._dockerfile is not None
+    named = _named_image(estimator) is not None or estimator._image_source is not None
     # What the user manages is this machine's own, unless an image is named.
     return named or (estimator._asks_container and not estimator._given["user_managed"])
 
@@ -284,7 +284,7 @@ def _image(
         "on each of several nodes": slurm is not None and several,
     }
     for what in (what for what, is_asked in unbuilt.items() if is_asked):
-        if asked or estimator._dockerfile or strict:
+        if asked or estimator._image_source or strict:
             raise NotBuiltError(
                 f"a container {what} is not built yet: leave out the image, and Rechain provides "
                 "the Python and the packages itself"
@@ -301,7 +301,7 @@ def _image(
         registry=_registry(given["image_registry_details"]),
         base=environ.get(BASE),
         pull=pull,
-        dockerfile=estimator._dockerfile,
+        source=estimator._image_source,
     )
     return image, image.pop("notes")
 

@@ -33,6 +33,8 @@ class Rules:
 
     Args:
         source: the source folder.
+        whole: whether no ignore file counts, and only what never belongs to a snapshot is left
+            out.
 
     Attributes:
         file: the name of the ignore file that decides, or None.
@@ -41,9 +43,12 @@ class Rules:
         SnapshotException: the ignore file cannot be read or understood.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, whole: bool = False) -> None:
         self.file: str | None = None
         self._patterns: list[RegexPattern] | None = None  # the deciding ones, the last first
+        if whole:
+            self._patterns = []
+            return
         for name in FILES:
             try:
                 with open(f"{source}/{name}", encoding="utf-8-sig", errors="surrogateescape") as f:

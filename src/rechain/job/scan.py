@@ -60,6 +60,7 @@ class Scan:
         source: the folder.
         skip: absolute path of a folder that is left out (the workspace), or None.
         limits: how large it may be.
+        whole: whether all belongs to it, whatever an ignore file says.
 
     Attributes:
         rules: the ignore rules that hold.
@@ -75,9 +76,9 @@ class Scan:
             large.
     """
 
-    def __init__(self, source: str, skip: str | None, limits: Limits) -> None:
+    def __init__(self, source: str, skip: str | None, limits: Limits, whole: bool = False) -> None:
         self.source = source
-        self.rules = Rules(source)
+        self.rules = Rules(source, whole)
         self.files: list[tuple[str, int]] = []
         self.links: list[tuple[str, str]] = []
         self.folders: list[str] = []

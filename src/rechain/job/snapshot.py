@@ -71,6 +71,7 @@ def take(
     *,
     limits: Limits | None = None,
     required: Iterable[str] = (),
+    whole: bool = False,
 ) -> Snapshot:
     """Store the files of a folder.
 
@@ -78,6 +79,7 @@ def take(
         source: the folder.
         store: the workspace's store.
         limits: how large it may be; by default what the environment variables say.
+        whole: whether all belongs to it, whatever an ignore file says.
         required: paths, relative to the folder, that the snapshot must hold: the entry script.
 
     Raises:
@@ -90,7 +92,7 @@ def take(
             f"The source folder {source} is the Rechain workspace itself. Put the script into a "
             "folder of its own."
         )
-    scan = Scan(root, workspace, limits or Limits.of(os.environ))
+    scan = Scan(root, workspace, limits or Limits.of(os.environ), whole)
     held = Store(os.path.abspath(store))
     entries: list[Entry] = [(path, LINK, target, 0) for path, target in scan.links]
     entries += [(path, FOLDER, "", 0) for path in scan.folders]

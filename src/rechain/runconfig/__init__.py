@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from rechain.runconfig.conda_dependencies import CondaDependencies as CondaDependencies
     from rechain.runconfig.container_registry import ContainerRegistry as ContainerRegistry
     from rechain.runconfig.distributed import MpiConfiguration as MpiConfiguration
+    from rechain.runconfig.docker import DockerBuildContext as DockerBuildContext
     from rechain.runconfig.docker import DockerConfiguration as DockerConfiguration
     from rechain.runconfig.environment import Environment as Environment
     from rechain.runconfig.run_configuration import RunConfiguration as RunConfiguration
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _HOME = {
     "CondaDependencies": "conda_dependencies",
     "ContainerRegistry": "container_registry",
+    "DockerBuildContext": "docker",
     "DockerConfiguration": "docker",
     "Environment": "environment",
     "MpiConfiguration": "distributed",
@@ -23,6 +25,7 @@ _HOME = {
 __all__ = [
     "CondaDependencies",
     "ContainerRegistry",
+    "DockerBuildContext",
     "DockerConfiguration",
     "Environment",
     "MpiConfiguration",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 
 from rechain.exceptions import UserErrorException
 from rechain.runconfig.container_registry import ContainerRegistry
@@ -28,6 +29,7 @@ DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20251130
 DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04"
 
 _OLD = "use DockerConfiguration"
+_KEPT = "snapshot:"  # what follows is the digest of a folder that a workspace keeps
 
 
 class DockerConfiguration(Section):
@@ -65,7 +67,7 @@ class DockerBuildContext(Section):
 
     Args:
         location_type: an element of `DockerBuildContext.LocationType`, or its value.
-        location: where it is.
+        location: where it is; what `from_local_directory` returns has one that is kept.
         dockerfile_path: the Dockerfile, relative to it.
     """
 
@@ -98,21 +100,40 @@ class DockerBuildContext(Section):
         """Return a build context of a folder's files as they are now.
 
         Args:
-            workspace: they are copied to its default datastore.
-            path: the folder.
+            workspace: it keeps them by their content, as it keeps runs' source folders.
+            path: the folder. Ignore files do not count, but for the `.dockerignore` that the
+                engine obeys.
             dockerfile_path: the Dockerfile, relative to it.
 
         Raises:
-            UserErrorException: there is no such folder or Dockerfile, or it cannot be copied.
+            UserErrorException: there is no such folder or Dockerfile, or it cannot be kept.
         """
         dockerfile = os.path.join(os.fspath(path), dockerfile_path)
         if not os.path.isfile(dockerfile):
             raise UserErrorException(f"dockerfile_path names {dockerfile}, which is not a file.")
-        store = workspace.get_default_datastore()
-        folder = f"build-contexts/{os.urandom(8).hex()}"
-        store.upload(path, folder, show_progress=False)
+        inside = os.path.normpath(dockerfile_path)
+        if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
+            raise UserErrorException(
+                f"dockerfile_path is {dockerfile_path!r}, which is not in the folder {path}."
+            )
+        kept = f"{_KEPT}{workspace._keep_folder(os.fspath(path))}"
         kind = DockerBuildContext.LocationType.StorageAccount
-        return DockerBuildContext(kind, store.local_path(folder), dockerfile_path)
+        return DockerBuildContext(kind, kept, inside)
+
+    def _source(self, whose: str) -> dict[str, str]:
+        """Return what a job records of it: the snapshot's digest, and the Dockerfile in it."""
+        kept = str(self.location or "")
+        if not re.fullmatch(f"{_KEPT}[0-9a-f]{{64}}", kept):
+            where = (
+                "a git repository"
+                if _location_type(self.location_type) is (DockerBuildContext.LocationType.Git)
+                else "no folder that the workspace keeps"
+            )
+            raise UserErrorException(
+                f"the build context of {whose} is {self.location!r}, {where}: give it as "
+                "DockerBuildContext.from_local_directory(workspace, FOLDER)"
+            )
+        return {"snapshot": kept.removeprefix(_KEPT), "dockerfile": self.dockerfile_path}
 
     @classmethod
     def from_document(cls, document: Any, where: str = "") -> DockerBuildContext:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rechain.workspace.workspace import Workspace
 
-__all__ = ["restore", "take"]
+__all__ = ["keep", "restore", "take"]
 
 
 def take(workspace: Workspace, path: str) -> str:
@@ -30,6 +30,17 @@ def take(workspace: Workspace, path: str) -> str:
         except OSError as error:
             raise SnapshotException(f"{path} cannot be stored: {error.strerror}", error) from error
         return snapshot.take(folder, workspace._paths.store).digest
+
+
+def keep(workspace: Workspace, folder: str) -> str:
+    """Store all of a folder, whatever an ignore file says, and return the snapshot's digest.
+
+    Raises:
+        SnapshotException: it is not there or cannot be stored.
+    """
+    whole = snapshot.Limits(None, None)
+    path = os.path.abspath(folder)
+    return snapshot.take(path, workspace._paths.store, limits=whole, whole=True).digest
 
 
 def restore(workspace: Workspace, digest: str, folder: str, name: str) -> str:

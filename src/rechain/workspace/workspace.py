@@ -323,6 +323,13 @@ class Workspace(AsInAzure):
 
         return {model.name: model for model in Model.list(self, latest=True)}
 
+    def _keep_folder(self, path: str) -> str:
+        """Keep all of a folder as it is now, for `DockerBuildContext`; return its digest."""
+        from rechain.workspace.snapshots import keep
+
+        self._make()
+        return keep(self, path)
+
     def get_default_datastore(self) -> Datastore:
         """Return the default datastore: `workspaceblobstore`, unless another was made it."""
         from rechain.data.datastore import Datastore

@@ -7,7 +7,6 @@ leaves nothing under the name that is looked for; which name that is says all th
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -16,9 +15,10 @@ from typing import Any
 
 from rechain.environment import store
 from rechain.environment.build import alone, workbench
-from rechain.environment.engines import Engine, Said
+from rechain.environment.engines import Engine
 from rechain.environment.errors import EnvironmentFailure
-from rechain.environment.image import context, remains
+from rechain.environment.image import context
+from rechain.environment.image.builder import build, facts_of, from_source, inspect
 from rechain.environment.image.containerfile import places, variables
 from rechain.environment.image.names import base_for
 from rechain.environment.image.registry import explain, pull
@@ -34,7 +34,6 @@ LABEL = "rechain.environment"
 _NAME = "localhost/rechain"
 # An image that is known by its content need not be asked for again.
 _BY_CONTENT = re.compile(r"(?:sha256:)?[0-9a-f]{64}|.*@sha256:[0-9a-f]{64}")
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 
 
 def ensure(
@@ -46,6 +45,7 @@ def ensure(
     password: str | None = None,
     log: str = os.devnull,
     carried: bool = False,
+    kept: str = "",
 ) -> dict[str, Any]:
     """Make the image of a job ready.
 
@@ -60,6 +60,7 @@ def ensure(
         log: the file that gets what the engine says while it builds, as it comes.
         carried: whether other machines share the cache, and have engines of their own: what one
             has built the others load from an archive beside it.
+        kept: the workspace's store, where the image is built from a folder that it keeps.
 
     Returns:
         What `store.find_image` returns from now on; with `loaded`, if it has come from there now.
@@ -78,7 +79,7 @@ def ensure(
     with cache_usable(cache), alone(f"{path[:-5]}.lock", say):
         known = store.find_image(cache, environment, engine.name)
         if known is not None and not image["pull"]:
-            if _inspect(engine, known["id"]):
+            if inspect(engine, known["id"]):
                 if archive and _to_carry(known):
                     _save(engine, known, archive, say)
                 return known
@@ -86,12 +87,12 @@ def ensure(
                 return loaded
         names = [one["name"] for one in found["lock"]["packages"]] if found else []
         pinned = image.get("pinned")
-        if pinned is not None and _inspect(engine, pinned["id"]):
+        if pinned is not None and inspect(engine, pinned["id"]):
             document = {**pinned, "engine": engine.title}
             jsonl.write_atomic(path, document)
             return document
-        if "dockerfile" in image:
-            _make_described(engine, image, cache, say, log)
+        if "dockerfile" in image or "context" in image:
+            from_source(engine, image, cache, kept, say, log)
         if pinned is not None:
             reference, base = _pinned_base(engine, pinned["base"], image, say)
             environment = {**environment, "image": {**image, "base": reference}}
@@ -100,7 +101,7 @@ def ensure(
         else:
             reference = base_for(image, names)
             base = _fetched(engine, reference, image, password, say)
-        facts = _facts(reference, base)
+        facts = facts_of(reference, base)
         if found is None:
             document = {"id": facts["id"], "reference": reference, "mpi": None}
         else:
@@ -155,12 +156,12 @@ def _carried(
     engine: Engine, known: dict[str, Any], archive: str, say: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """Load an image that another machine's engine has built; None if there is no such archive."""
-    if _saved(archive) != known["id"] or _inspect(engine, known["id"]):
+    if _saved(archive) != known["id"] or inspect(engine, known["id"]):
         return None
     say(f"loading the image {known['reference']}, which another node has built")
     started = time.monotonic()
     said = engine.call("load", "--input", archive)
-    if said.code or not _inspect(engine, known["id"]):
+    if said.code or not inspect(engine, known["id"]):
         say(f"note: it cannot be loaded from {archive}: {said.reason}")
         return None
     return {**known, "loaded": {"from": archive, "seconds": round(time.monotonic() - started, 3)}}
@@ -171,10 +172,10 @@ def _pinned_base(
 ) -> tuple[str, dict[str, Any]]:
     """Return the name of the image that a run was built on, and what it is; else of its name."""
     name = recorded["reference"]
-    here = _inspect(engine, name)
-    if here is not None and _facts(name, here)["id"] == recorded["id"]:
+    here = inspect(engine, name)
+    if here is not None and facts_of(name, here)["id"] == recorded["id"]:
         return name, here
-    if _inspect(engine, recorded["id"]) is not None:  # under no name, or another
+    if inspect(engine, recorded["id"]) is not None:  # under no name, or another
         kept = f"{_NAME}-base:{recorded['id'].removeprefix('sha256:')[:32]}"
         engine.check("tag", recorded["id"], kept, doing=f"giving {name} a name of its own")
         return kept, _fetched(engine, kept, image, None, say)
@@ -196,7 +197,7 @@ def _fetched(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return what an image is, after fetching it unless it is there."""
-    here = _inspect(engine, reference)
+    here = inspect(engine, reference)
     if here is not None and (not image["pull"] or _BY_CONTENT.fullmatch(reference)):
         return here
     if here is not None and reference.startswith("localhost/"):
@@ -213,76 +214,12 @@ def _fetched(
             "If it was built here, or will do, leave out --pull.",
             failure.detail,
         ) from failure
-    fetched = _inspect(engine, reference)
+    fetched = inspect(engine, reference)
     if fetched is None:
         raise EnvironmentFailure(f"{reference} was fetched, and is not there any more")
     if here is not None and here["Id"] != fetched["Id"]:
         say(f"note: {reference} is another image than before")
     return fetched
-
-
-def _make_described(
-    engine: Engine, image: dict[str, Any], cache: str, say: Callable[[str], None], log: str
-) -> None:
-    """Build the image of a Dockerfile, unless it is there."""
-    name = image["reference"]
-    if not image["pull"] and _inspect(engine, name) is not None:
-        return
-    say(f"building the image {name} with {engine.title}")
-    with workbench(cache) as bench:
-        os.mkdir(f"{bench}/image")
-        with open(f"{bench}/image/Dockerfile", "w", encoding="utf-8") as file:
-            file.write(image["dockerfile"])
-        arguments = ["--tag", name, *(["--pull"] if image["pull"] else [])]
-        arguments += ["--file", f"{bench}/image/Dockerfile", f"{bench}/image"]
-        with open(log, "a", encoding="utf-8", buffering=1) as file:
-            said = _call_builder(engine, arguments, bench, lambda line: print(line, file=file))
-    if said.code:
-        told = [line.strip() for line in said.errors.splitlines() if line.strip()]
-        raise EnvironmentFailure(
-            f"building the image of the Dockerfile failed: {(told or ['no reason given'])[-1]}",
-            "All of it is in the image build log. No files go with it: it has nothing to COPY.",
-            "\n".join(told[-15:]),
-        )
-
-
-def _call_builder(
-    engine: Engine, arguments: list[str], bench: str, take: Callable[[str], None]
-) -> Said:
-    options = ["--network", "host"]
-    if engine.name != "podman":
-        # Its builder has no proxy of its own. Named only, so that no password is in sight.
-        names = [n for p in _PROXIES for n in (p, p.upper()) if n in os.environ]
-        options += [text for proxy in names for text in ("--build-arg", proxy)]
-    # What it lays aside is gone with the bench, however it ends.
-    return engine.call("build", *options, *arguments, on_line=take, extra={"TMPDIR": bench})
-
-
-def _inspect(engine: Engine, reference: str) -> dict[str, Any] | None:
-    said = engine.call("image", "inspect", reference)
-    if said.code == 0:
-        try:
-            (facts,) = json.loads(said.text)
-        except ValueError:
-            facts = None
-        if isinstance(facts, dict):
-            return facts
-    if re.search(r"no such image|not known|not found|unable to find", said.errors.lower()):
-        return None
-    raise EnvironmentFailure(
-        f"{engine.name} does not say whether it has {reference}: {said.reason}",
-        "",
-        said.errors.strip(),
-    )
-
-
-def _facts(reference: str, inspected: dict[str, Any]) -> dict[str, Any]:
-    digests = [one.rpartition("@")[2] for one in inspected.get("RepoDigests") or ()]
-    return {
-        "reference": reference,
-        "id": f"sha256:{inspected['Id'].removeprefix('sha256:')}",
-        "digest": digests[0] if digests else None,
-    }
 
 
 def _built(
@@ -303,7 +240,7 @@ def _built(
     }
     key = digest_of(content)
     name = f"{_NAME}:{key[:32]}"
-    made = _inspect(engine, name)
+    made = inspect(engine, name)
     if made is None:
         say(f"building the image {name} with {engine.title}")
         started = time.monotonic()
@@ -311,21 +248,21 @@ def _built(
         rest = digest_of({"base": base["id"], **context.below(found, image)})
         on = f"{_NAME}-below:{rest[:32]}"
         with alone(f"{cache}/images/{engine.name}-{rest[:32]}.lock", say):
-            if _inspect(engine, on) is None:
+            if inspect(engine, on) is None:
                 _build(engine, on, found, image, cache, base["id"], log, part="below")
-        made = _inspect(engine, on)
+        made = inspect(engine, on)
         if made is None:
             raise EnvironmentFailure(f"{on} was built, and is not there any more")
         _build(engine, name, found, image, cache, made["Id"], log, part="packages", on=on)
         say(f"built in {time.monotonic() - started:.1f} s")
-        made = _inspect(engine, name)
+        made = inspect(engine, name)
         if made is None:
             raise EnvironmentFailure("the image was built, and is not there any more")
     conda = context.prefix_inside(found)
     at = places(conda).environment
     own = variables(mpi is not None, conda)
     return {
-        "id": _facts(name, made)["id"],
+        "id": facts_of(name, made)["id"],
         "reference": name,
         "python": f"{at}/bin/python",
         "bin": f"{at}/bin",
@@ -344,23 +281,14 @@ def _build(
     log: str,
     **which: str,
 ) -> None:
+    options = ["--label", f"{LABEL}={found['lock']['digest']}"]
+    if engine.name == "podman":
+        options.append("--pull=never")
     with workbench(cache) as bench:
         folder = f"{bench}/image"
         context.write(found, image, folder, **which)
-        arguments = ["--tag", name, "--label", f"{LABEL}={found['lock']['digest']}"]
-        if engine.name == "podman":
-            arguments.append("--pull=never")
-        with (
-            open(log, "a", encoding="utf-8", buffering=1) as file,
-            remains.noted(engine, cache, base) as note,
-        ):
-
-            def take(line: str) -> None:
-                print(line, file=file)
-                note(line)
-
-            arguments += ["--file", f"{folder}/Containerfile", folder]
-            said = _call_builder(engine, arguments, bench, take)
+        file = f"{folder}/Containerfile"
+        said = build(engine, cache, name, folder, file, log, options=options, bases=[base])
     if said.code:
         raise _why(engine, said.errors, found)
 

@@ -63,7 +63,7 @@ def image_spec(
     registry: dict[str, str] | None = None,
     base: str | None = None,
     pull: bool = False,
-    dockerfile: str | None = None,
+    source: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe the image that a job runs in.
 
@@ -74,7 +74,9 @@ def image_spec(
         registry: `{"address", "username"}` of where it comes from; never a password.
         base: what `$RECHAIN_BASE_IMAGE` says.
         pull: whether it is fetched again, since its tag may have moved.
-        dockerfile: the text that an image is built from, in place of `asked`.
+        source: what an image is built from, in place of `asked`: `{"dockerfile": text}`, or
+            `{"context": {"snapshot", "dockerfile"}}`, a folder of the workspace's store and the
+            Dockerfile's path in it.
 
     Returns:
         The `image` of a job's environment, with one key more: `notes`, what the user should be
@@ -85,8 +87,8 @@ def image_spec(
         UserErrorException: a name is no image's, or there is nothing to run as it is.
     """
     notes = []
-    if dockerfile is not None:
-        asked = f"{_OF_A_DOCKERFILE}:{digest_of({'dockerfile': dockerfile})[:32]}"
+    if source is not None:
+        asked = f"{_OF_A_DOCKERFILE}:{digest_of(source)[:32]}"
         registry = None  # what it is built on comes from where the user's own login allows
     reference = _with_registry(asked, registry) if asked else None
     known = of_v1(asked) if asked else None
@@ -110,8 +112,7 @@ def image_spec(
     spec: dict[str, Any] = {"reference": reference, "built": built}
     if asked:
         spec["asked"] = asked
-    if dockerfile is not None:
-        spec["dockerfile"] = dockerfile
+    spec |= source or {}
     if registry and reference is not None and asked:
         spec["registry"] = registry
     return {**spec, "digest": digest_of(spec), "pull": bool(pull), "notes": notes}
@@ -128,7 +129,7 @@ def pinned_spec(image: dict[str, Any], recorded: dict[str, Any]) -> dict[str, An
         As `image_spec` does, with what is `pinned`. It comes from where the user's own login
         allows: the password of the run's `registry` is nowhere recorded.
     """
-    kept = ("reference", "built", "asked", "dockerfile")
+    kept = ("reference", "built", "asked", "dockerfile", "context")
     spec = {**{key: image[key] for key in kept if key in image}, "pinned": recorded}
     return {**spec, "digest": digest_of(spec), "pull": False}
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,13 +25,13 @@ _SLACK = 10.0  # seconds, from the last line of a build to the last container th
 
 
 @contextmanager
-def noted(engine: Engine, cache: str, base: str) -> Iterator[Callable[[str], None]]:
+def noted(engine: Engine, cache: str, bases: Iterable[str]) -> Iterator[Callable[[str], None]]:
     """Note that an image is built, having removed what killed builds have left.
 
     Args:
         engine: what builds it.
         cache: what `store.cache_root` returned.
-        base: the id of the image that it is built on.
+        bases: the ids of images that it is built on; of others the engine says the names.
 
     Yields:
         A function that takes each line of what the engine says.
@@ -47,7 +47,8 @@ def noted(engine: Engine, cache: str, base: str) -> Iterator[Callable[[str], Non
         "schema": 1,
         "owner": {**host.identity(), **host.process(os.getpid())},
         "before": [one["Id"] for one in _containers(engine)],
-        "images": [base.removeprefix("sha256:")],
+        "images": [base.removeprefix("sha256:") for base in bases],
+        "names": [],
         "begun": time.time(),
         "last": time.time(),
     }
@@ -56,6 +57,9 @@ def noted(engine: Engine, cache: str, base: str) -> Iterator[Callable[[str], Non
         # After each step: "--> 63cdea87fbf", or "--> Using cache 63cdea87fbf0...".
         if found := re.match(r"--> (?:Using cache )?([0-9a-f]{10,})", line):
             document["images"].append(found[1])  # type: ignore[attr-defined]
+        # "STEP 1/3: FROM debian:12", or "[1/2] STEP 1/3: FROM --platform=linux debian:12 AS one".
+        if found := re.match(r"(?:\[[\d/]+\] )?STEP [\d/]+: FROM (?:--\S+ )*(\S+)", line):
+            document["names"].append(found[1])  # type: ignore[attr-defined]
         document["last"] = time.time()
         jsonl.write_atomic(path, document)
 
@@ -75,21 +79,29 @@ def _clear(engine: Engine, folder: str) -> None:
     here = host.identity()
     dead = [path for path, one in records.items() if not _lives(one["owner"], here)]
     at_work = [
-        image for path, one in records.items() if path not in dead for image in one["images"]
+        image for path, one in records.items() if path not in dead for image in _on(engine, one)
     ]
     there = _containers(engine) if dead else []
     for path in dead:
         record = records[path]
-        if any(_same(image, other) for image in record["images"] for other in at_work):
+        images = _on(engine, record)
+        if any(_same(image, other) for image in images for other in at_work):
             continue  # which of them made it cannot be told; the next build looks again
         for one in there:
             if (
                 one["Id"] not in record["before"]
-                and any(_same(image, one["ImageID"]) for image in record["images"])
+                and any(_same(image, one["ImageID"]) for image in images)
                 and record["begun"] - 1 <= one["Created"] <= record["last"] + _SLACK
             ):
                 engine.call("rm", "--force", one["Id"])
         os.unlink(path)
+
+
+def _on(engine: Engine, record: dict[str, Any]) -> list[str]:
+    """Return the ids of the images that a build works on, fetched by itself or there before."""
+    named = record.get("names", ())
+    asked = [engine.call("image", "inspect", "--format={{.Id}}", name) for name in named]
+    return [*record["images"], *(said.text.strip() for said in asked if not said.code)]
 
 
 def _lives(owner: dict[str, Any], here: dict[str, str]) -> bool:

@@ -101,6 +101,7 @@ def _files_of(run: Run, left_out: list[str]) -> Iterator[tuple[str, str]]:
     for digest in (
         (job.get("source") or {}).get("snapshot"),
         (job.get("resumed") or {}).get("files"),
+        ((job.get("environment") or {}).get("image") or {}).get("context", {}).get("snapshot"),
     ):
         if digest:
             yield f"store/snapshots/{digest}.json", f"{paths.store}/snapshots/{digest}.json"
