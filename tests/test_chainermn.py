@@ -112,6 +112,40 @@ def test_chainermn_trains(
         assert "building mpi4py" not in log
 
 
+@pytest.mark.engines
+def test_chainermn_trains_on_condas_python(
+    source: Path, environments: Path, channel: Path
+) -> None:
+    """With the mpi4py that was built with another Python of the same ABI, if one was."""
+    mpi = next(mpi for _, minor, mpi in sorted(ALSO_ENGINES) if minor == "3.6")
+    if shutil.which(mpi) is None:
+        missing(mpi)
+    (source / "train.py").write_text(SCRIPT)
+    options = ["-n", "2", "--mpi", mpi, "--framework-version", "5.1.0", "--conda", "python=3.6"]
+    said = rechain(source, *options, "--conda", "tool=1", "--channel", str(channel))
+    assert said["cause"] == "completed", said["stderr"]
+    assert "5.1.0 3.1.6 2 150 True" in said["stderr"]
+    lock = jsonl.read(f"{Workspace.local().get_run(said['run_id']).folder}/lock.json")
+    assert lock["interpreter"]["from"] == "conda"
+    # conda's own Python has no libpython that it uses, and others of its ABI have none at all.
+    built = list((environments / "mpi4py").glob("*/mpi4py/MPI.*.so"))
+    assert built
+    for library in built:
+        assert b"libpython3" not in library.read_bytes()
+
+
+@pytest.mark.matrix
+def test_a_version_of_mpi4py_that_cannot_be_built_is_said(
+    source: Path, environments: Path
+) -> None:
+    (source / "train.py").write_text(SCRIPT)
+    options = ["-n", "2", "--mpi", "mpiexec.openmpi", "--python", interpreter("3.6")]
+    said = rechain(source, *options, "--pip", "mpi4py==3.0.0")
+    assert said["cause"] == "environment"
+    assert "building mpi4py failed: mpi4py==3.0.0 has no wheel" in said["stderr"]
+    assert "Leave out the version of mpi4py, and you get 3.1.6" in said["stderr"]
+
+
 def table() -> str:
     """Return the cells for people."""
     lines = [

@@ -19,7 +19,7 @@ from rechain.environment import locks, store, stored, wheelhouse
 from rechain.environment.conda.asked import conda_setting
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.prepare import prepare, resolved
-from rechain.environment.spec import venv_spec
+from rechain.environment.spec import mpi_setting, venv_spec
 from tests import conda_channel
 from tests.conftest import missing, uv_cache
 from tests.environment.conftest import _command_lines
@@ -201,6 +201,30 @@ def test_a_channel_that_is_not_there_or_cannot_be_reached(channel, own, tmp_path
 def test_conda_and_pip_that_ask_for_different_versions(channel, index, own):
     with pytest.raises(EnvironmentFailure, match=r"numpy is asked of pip \(>=1.15\), and conda"):
         prepare(spec_of(channel, PLAIN, "numpy", pip=["numpy>=1.15"]), own)
+
+
+def test_an_mpi4py_of_condas_own_mpi_is_refused(channel, own, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(channel, copy)
+    for build in ("h0", "external_1"):  # conda-forge's name for the one of the machine
+        made = conda_channel.Recipe(tmp_path / "making", "mpich", "4.0.3", build)
+        made.write("share/mpich.txt", build)
+        made.pack(copy)
+    made = conda_channel.Recipe(
+        tmp_path / "making", "mpi4py", "3.1.4", depends=["mpich", "python >=3.6"]
+    )
+    info = "lib/python3.6/site-packages/mpi4py-3.1.4.dist-info"
+    made.write(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mpi4py\nVersion: 3.1.4\n")
+    made.pack(copy)
+    conda_channel.index(copy)
+    if shutil.which("mpiexec.openmpi") is None:
+        missing("mpiexec.openmpi")
+    mpi = mpi_setting("mpiexec.openmpi", os.environ)
+    with pytest.raises(EnvironmentFailure, match=r"conda's mpich 4\.0\.3, which does not start"):
+        resolved(spec_of(copy, PLAIN, "mpi4py", "mpich=4.0.3=h0", mpi=mpi), own)
+    resolved(spec_of(copy, PLAIN, "mpi4py", "mpich=4.0.3=external_1", mpi=mpi), own)
+    # What speaks no MPI has nothing to fear.
+    resolved(spec_of(copy, PLAIN, "mpi4py", "mpich=4.0.3=h0"), own)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from rechain import recipes
 from rechain.environment import uv
 from rechain.environment.build import (
     alone,
-    libraries,
     requirement,
     tell_builds,
     workbench,
@@ -50,7 +49,8 @@ def built(lock: dict[str, Any], python: str, cache: str, say: Callable[[str], No
     """
     (package,) = (one for one in lock["packages"] if one["name"] == "mpi4py")
     mpicc, abi = compiler_of(lock["mpi"], cache, say)
-    key = _short(requirement(package) + lock["interpreter"]["abi"] + abi)
+    library = _library(lock["interpreter"])
+    key = _short(f"{requirement(package)}{lock['interpreter']['abi']}{abi} without {library}")
     final = f"{cache}/mpi4py/{key}"
     if os.path.exists(final):
         return final
@@ -62,14 +62,36 @@ def built(lock: dict[str, Any], python: str, cache: str, say: Callable[[str], No
         arguments = ["pip", "install", "--no-deps", "--requirements", "requirements.txt"]
         arguments += ["--build-constraints", "build.txt", "--target", "made"]
         arguments += ["--python", python]
+        # A Python before 3.8 links extensions to its own libpython, if it has one. Others of the
+        # same ABI have none, or (conda's) are one already: they would not load it, or have two.
+        # What is linked is an empty library, and the process has the symbols in any case.
+        write_lines(f"{folder}/{library}", ["/* no library, for the linker */"])
+        linker = f"{says(mpicc, '-show').split(' ', 1)[0]} -shared"
+        more = {"MPICC": mpicc, "CFLAGS": _FLAGS, "LDSHARED": linker, "LDFLAGS": f"-L{folder}"}
         # From scratch: in its cache uv builds a second time where it did the first, and what was
         # compiled there for one MPI would be taken for another.
-        more = {"MPICC": mpicc, "CFLAGS": _FLAGS, **libraries(lock, python)}
         done = uv.run([*arguments, "--no-cache"], folder, tell_builds(say), more)
         if done.code != 0:
-            raise uv.explain(done.errors, "building mpi4py")
+            failure = uv.explain(done.errors, "building mpi4py")
+            failure.hint = (
+                f"Leave out the version of mpi4py, and you get {_known(lock)}, which fits MPIs of "
+                "today."
+            )
+            raise failure
         os.rename(f"{folder}/made", final)
     return final
+
+
+def _library(interpreter: dict[str, Any]) -> str:
+    """Return what the library of a Python is called."""
+    minor = interpreter["version"].rpartition(".")[0]
+    return f"libpython{minor}{interpreter['abi'].lstrip('cp0123456789')}.so"
+
+
+def _known(lock: dict[str, Any]) -> str:
+    versions = recipes.mpis()["mpi4py"]
+    minor = lock["interpreter"]["version"].rpartition(".")[0]
+    return str(versions.get(minor, versions["newer"]))
 
 
 def _short(text: str) -> str:

@@ -204,6 +204,8 @@ def resolved(
             site = packages_of(f"{folder}/prefix", {"interpreter": interpreter._asdict()})
             further["known"] = pip.installed(site)
             pip.check(spec["pip"], further["known"], interpreter.version)
+            if mpi is not None and "mpi4py" in further["known"]:
+                pip.check_mpi(conda["packages"])
         os.mkdir(f"{folder}/resolving")
         where = f"{folder}/resolving"
         lock = resolve(recipe, cell, interpreter, spec, mpi, folder=where, say=say, **further)

