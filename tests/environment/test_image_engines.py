@@ -23,8 +23,9 @@ from rechain.environment.image import names
 from rechain.environment.image.ensure import LABEL, ensure
 from rechain.environment.prepare import prepare
 from rechain.environment.spec import mpi_setting, venv_spec
+from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
-from rechain.runconfig import DockerBuildContext, DockerConfiguration
+from rechain.runconfig import CondaDependencies, DockerBuildContext, DockerConfiguration
 from rechain.testing.engines import PodmanEngine
 from rechain.workspace.archive import export_runs
 from tests.conftest import interpreter, missing, uv_cache
@@ -249,6 +250,58 @@ def test_the_image_of_a_folder_is_built_again_for_a_replay(engine, cache, source
         spec = {**first._job["environment"], "image": image}
         ensure(spec, None, cache, engines.find()[0], kept=workspace._paths.store)
     assert "from_local_directory" in failure.value.hint
+
+
+@pytest.mark.parametrize(
+    "engine", ["podman", pytest.param("docker", marks=pytest.mark.matrix)], indirect=True
+)
+def test_build_local_builds_what_the_next_run_takes(engine, cache, source, home, capfd) -> None:
+    (home / "image").mkdir()
+    dockerfile = home / "image" / "Dockerfile"
+    dockerfile.write_text(
+        f"FROM {engine.python_image(sys.executable)}\nCOPY Dockerfile /\nRUN echo {home} > /made\n"
+    )
+    (source / "train.py").write_text("print(open('/made').read(), end='')\n")
+    workspace = Workspace.local()
+    context = DockerBuildContext.from_local_directory(workspace, home / "image")
+    environment = Environment.from_docker_build_context("e", context)
+    capfd.readouterr()
+    assert environment.build_local(workspace, useDocker=True) is None
+    said = capfd.readouterr().out
+    assert re.search(r"(?im)^step \d+/\d+ ?: copy dockerfile", said), "the engine's own words"
+    name = re.search(
+        rf"^{engine.name} has the image (localhost/rechain-dockerfile:\w+)$", said, re.M
+    )
+    assert name is not None, said
+    docker = DockerConfiguration(use_docker=True)
+    config = ScriptRunConfig(
+        str(source), "train.py", environment=environment, docker_runtime_config=docker
+    )
+    run = Experiment(workspace, "x").submit(config)
+    run.wait_for_completion()
+    assert Path(run._paths.attempt(1).stdout(0)).read_text() == f"{home}\n"
+    assert jsonl.read(run._paths.lock)["image"]["reference"] == name[1]
+    assert not os.path.exists(run._paths.attempt(1).image_log)
+    dockerfile.write_text("FROM localhost/not-there:1\n")
+    context = DockerBuildContext.from_local_directory(workspace, home / "image")
+    environment = Environment.from_docker_build_context("e", context)
+    with pytest.raises(UserErrorException, match="building the image of the Dockerfile failed"):
+        environment.build_local(workspace, useDocker=True)
+
+
+@pytest.mark.matrix
+def test_build_local_puts_packages_into_an_image(engine, cache, home, capfd) -> None:
+    workspace = Workspace.local()
+    environment = Environment.from_docker_image("e", engine.base_image())
+    environment.python.user_managed_dependencies = False
+    environment.python.conda_dependencies = CondaDependencies.create(
+        pip_packages=["six"], python_version="3.8"
+    )
+    capfd.readouterr()
+    environment.build_local(workspace)
+    assert "has the image" not in capfd.readouterr().out
+    environment.build_local(workspace, useDocker=True)
+    assert f"{engine.name} has the image localhost/rechain:" in capfd.readouterr().out
 
 
 @pytest.mark.matrix

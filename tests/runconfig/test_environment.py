@@ -234,13 +234,31 @@ def test_images_are_not_built_yet(home) -> None:
     made, workspace = Environment("e"), Workspace.local()
     for call in (
         lambda: made.build(workspace),
-        lambda: made.build_local(workspace),
         lambda: made.get_image_details(workspace),
         lambda: Environment.label(workspace, "e", "1", ["x"]),
         lambda: Environment.add_private_pip_wheel(workspace, "x.whl"),
     ):
         with pytest.raises(NotBuiltError, match=r"^Environment\.\w+ is not built yet: "):
             call()
+
+
+def test_what_build_local_cannot_do_is_an_error(home) -> None:
+    made, workspace = Environment("e"), Workspace.local()
+    with pytest.raises(UserErrorException, match="platform is 'Windows'"):
+        made.build_local(workspace, "Windows")
+    with pytest.raises(UserErrorException, match="no parameter 'usedocker'; v1's are useDocker"):
+        made.build_local(workspace, usedocker=True)
+
+
+def test_what_the_user_manages_is_not_built(home, capfd) -> None:
+    made = Environment("e")
+    made.python.user_managed_dependencies = True
+    made.docker.enabled = True
+    made.build_local(Workspace.local(), "Linux", useDocker=False, pushImageToWorkspaceAcr=True)
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "note: the workspace has no registry: an image stays on this machine"
+    assert said[1:] == ["nothing is installed: it is what the user manages"]
+    assert made.docker.enabled
 
 
 def test_a_build_context_of_a_folder(home) -> None:

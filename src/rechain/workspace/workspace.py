@@ -330,6 +330,12 @@ class Workspace(AsInAzure):
         self._make()
         return keep(self, path)
 
+    def _build(self, environment: Environment, docker: bool) -> None:
+        from rechain.workspace.building import build_local
+
+        self._make()
+        build_local(self, environment, docker)
+
     def get_default_datastore(self) -> Datastore:
         """Return the default datastore: `workspaceblobstore`, unless another was made it."""
         from rechain.data.datastore import Datastore
