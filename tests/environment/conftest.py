@@ -61,6 +61,23 @@ def tiny_recipe():
     )
 
 
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    """A machine without any Python, as far as PATH, HOME and the managers' variables tell."""
+    for name in list(os.environ):
+        if name.startswith(("PYENV_", "ASDF_", "UV_", "MISE_", "CONDA_", "RYE_")):
+            monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    # Where uv would download Pythons from: nothing listens there.
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    return tmp_path
+
+
 def wheel(name, version, requires=(), record=None):
     """Return a wheel that holds one module; `record` stands in place of a true RECORD."""
     info = f"{name}-{version}.dist-info"

@@ -21,23 +21,6 @@ def script(path, text):
     return path
 
 
-@pytest.fixture
-def bare(monkeypatch, tmp_path):
-    """A machine without any Python, as far as PATH, HOME and the managers' variables tell."""
-    for name in list(os.environ):
-        if name.startswith(("PYENV_", "ASDF_", "UV_", "MISE_", "CONDA_", "RYE_")):
-            monkeypatch.delenv(name)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    (tmp_path / "bin").mkdir()
-    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    # Where uv would download Pythons from: nothing listens there.
-    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    return tmp_path
-
-
 def test_what_is_found_can_be_run_and_is_no_shim(cache):
     for one in interpreters.found(cache):
         assert os.path.realpath(one.path) == one.path

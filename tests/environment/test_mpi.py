@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from rechain import recipes
-from rechain.environment import store
+from rechain.environment import seal, store, stored
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.mpi import ask, provide
-from rechain.environment.mpi4py import compiler_of
+from rechain.environment.mpi4py import built, compiler_of, folder_of
 from rechain.environment.prepare import prepare
 from rechain.environment.spec import mpi_setting, venv_spec
 from rechain.record import jsonl
@@ -116,13 +116,13 @@ def test_mpi4py_is_built_with_the_mpicc_of_the_launcher(shared, name, mpicc):
 
 @pytest.mark.engines
 def test_what_is_built_is_shared_by_mpis_of_one_abi(shared):
-    built = {}
+    found = {}
     for name in PACKAGES:
         mpi = provide({"wanted": name, "mpiexec": None}, shared)
-        built[name] = compiler_of(mpi, shared, print)[1]
+        found[name] = compiler_of(mpi, shared, print)[1]
     system = compiler_of(ask(shared, launcher("mpiexec.mpich")), shared, print)[1]
-    assert built["mpich"] == built["impi-rt"]
-    assert len({*built.values(), system}) == 3
+    assert found["mpich"] == found["impi-rt"]
+    assert len({*found.values(), system}) == 3
 
 
 @pytest.mark.engines
@@ -160,6 +160,74 @@ def test_an_environment_belongs_to_the_mpi_that_was_there(cache, python, tmp_pat
     assert second["mpi"]["family"] == second["lock"]["mpi"]["family"] == "mpich"
     assert second["lock"]["digest"] != first["lock"]["digest"]
     assert store.find(cache, spec["digest"]) == second
+
+
+def lasting(path, data):
+    """Write into a file as root would, without a trace in its times."""
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    path.chmod(status.st_mode)
+
+
+@pytest.mark.engines
+def test_an_installed_mpi_that_was_changed_is_found_and_installed_again(python, tmp_path):
+    python("3.11")
+    own, said = str(tmp_path / "own"), []
+    spec = venv_spec("plain", "3.11", ["mpi4py"], mpi=mpi_setting("mpich", {}))
+    made = prepare(spec, own)
+    version = recipes.mpis()["package"]["mpich"]["version"]
+    below = f"mpi/mpich-{version}"
+    library = next(Path(own, below).rglob("libmpi.so*")).resolve()
+    where = f"{below}/{library.relative_to(Path(own, below))}"
+    good = library.read_bytes()
+
+    def wrong():
+        return stored.verify(stored.all_stored(own)[0])
+
+    assert wrong() == []
+    lasting(library, b"\0" + good[1:])
+    assert wrong() == [f"{where}: was changed"]  # by its hash
+    lasting(library, good + b"more")
+    assert wrong() == [f"{where}: was changed"]
+    assert store.find(own, spec["digest"]) is None
+    assert prepare(spec, own, said.append) == made
+    assert f"mpich {version} was changed since it was installed" in said
+    assert library.read_bytes() == good
+    assert wrong() == []
+    library.unlink()
+    assert wrong() == [f"{where}: is missing"]
+    prepare(spec, own)
+    assert library.read_bytes() == good
+    assert {path.name for path in Path(own, "envs").iterdir()} == {Path(made["prefix"]).name}
+
+
+@pytest.mark.engines
+def test_a_built_mpi4py_that_was_changed_is_not_used(python, tmp_path, shared):
+    """One that was put down by hand, so that nothing is compiled."""
+    one, own = python("3.6"), str(tmp_path / "own")
+    lock = {
+        "interpreter": {"path": one.path, "version": one.version, "abi": one.abi},
+        "mpi": {**ask(shared, launcher("mpiexec.openmpi")), "builds_mpi4py": True},
+        "packages": [{"name": "mpi4py", "version": "3.1.6", "hash": []}],
+        "build": {"constraints": [], "extra": {}},
+    }
+    with pytest.raises(EnvironmentFailure, match="building mpi4py failed"):
+        built(lock, "/nonexistent/python", own, print)
+    assert folder_of(lock, own) is None
+    (mark,) = Path(own, "mpi4py").glob("*.lock")
+    made = mark.with_suffix("")
+    (made / "mpi4py").mkdir(parents=True)
+    (made / "mpi4py" / "MPI.so").write_text("good")
+    seal.put(str(made))
+    assert built(lock, "/nonexistent/python", own, pytest.fail) == str(made)
+    assert folder_of(lock, own) == str(made)
+    lasting(made / "mpi4py" / "MPI.so", b"changed")
+    said = []
+    with pytest.raises(EnvironmentFailure, match="building mpi4py failed"):
+        built(lock, "/nonexistent/python", own, said.append)
+    assert said[0] == "the mpi4py that was built was changed since"
 
 
 @pytest.mark.engines

@@ -55,7 +55,7 @@ def known(cache, base):
         "schema": 1,
         "environment": "e",
         "base": [status.st_mtime_ns, status.st_size],
-        "lock": {"schema": 1},
+        "lock": {"schema": 1, "interpreter": {"path": str(base)}},
     }
     jsonl.write_atomic(store.resolved(str(cache), "d"), document)
 
@@ -74,7 +74,7 @@ def test_a_built_environment_is_found(tmp_path, base):
         "python": f"{tmp_path}/envs/e/bin/python",
         "bin": f"{tmp_path}/envs/e/bin",
         "prefix": f"{tmp_path}/envs/e",
-        "lock": {"schema": 1},
+        "lock": {"schema": 1, "interpreter": {"path": str(base)}},
         "mpi": None,
         "activation": {},
     }

@@ -24,6 +24,7 @@ __all__ = [
     "folder_of",
     "libraries",
     "packages_of",
+    "put_in_place",
     "requirement",
     "tell_builds",
     "workbench",
@@ -84,7 +85,7 @@ def build(
     """
     final = f"{store.environments(cache)}/{folder_of(lock)}"
     if os.path.exists(final):
-        if seal.holds(final):
+        if store.holds(final):
             return final
         say("the environment was changed since it was built: it is built again")
     base = lock["interpreter"]["path"]
@@ -115,15 +116,26 @@ def build(
             _install(lock, cache, folder, name, say, wheelhouse)
         _offer_pip(f"{made}/bin", lock["interpreter"]["version"])
         jsonl.write_atomic(f"{folder}/{name}/lock.json", lock)
-        seal.put(f"{folder}/{name}", store.checked(cache, os.path.basename(final)))
-        if os.path.exists(final) and not seal.holds(final):
-            os.rename(final, f"{folder}/changed")
-        try:
-            os.rename(f"{folder}/{name}", final)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        seal.put(made)
+        seal.remember(made, store.checked(cache, os.path.basename(final)))
+        put_in_place(made, final)
     return final
+
+
+def put_in_place(made: str, final: str) -> None:
+    """Rename what was made and sealed, unless another was first; what was changed there goes.
+
+    Args:
+        made: its folder on a workbench.
+        final: where it belongs.
+    """
+    if os.path.exists(final) and not store.holds(final):
+        os.rename(final, f"{os.path.dirname(made)}/changed")
+    try:
+        os.rename(made, final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _install_conda(
@@ -224,8 +236,8 @@ def _install(
             raise uv.explain(done.errors, f"fetching {', '.join(damaged)} again")
         _drop_marks(site)
     if mpi4py is not None:
-        no_lock = shutil.ignore_patterns(".lock")  # uv's own
-        shutil.copytree(mpi4py, site, dirs_exist_ok=True, ignore=no_lock)
+        own = shutil.ignore_patterns(".lock", "seal")  # uv's, and ours
+        shutil.copytree(mpi4py, site, dirs_exist_ok=True, ignore=own)
 
 
 def _offer_pip(folder: str, version: str) -> None:

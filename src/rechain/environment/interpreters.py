@@ -12,7 +12,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rechain.environment import store, uv
+from rechain.environment import seal, store, uv
+from rechain.environment.build import alone
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 
@@ -182,8 +183,14 @@ def _download(
     offered = [m for m in minors if tuple(map(int, m.split("."))) >= _OLDEST_DOWNLOAD]
     if offered:
         say(f"downloading Python {offered[0]}: none of {', '.join(minors)} is on this machine")
-        extra = {"UV_PYTHON_INSTALL_DIR": _own(cache)}
-        done = uv.run(["python", "install", "--no-bin", offered[0]], extra=extra)
+        own = store.pythons(cache)
+        with alone(f"{own}.lock", say):
+            for folder in _unsealed(own):  # of a killed download, or changed since
+                seal.discard(folder)
+            extra = {"UV_PYTHON_INSTALL_DIR": own}
+            done = uv.run(["python", "install", "--no-bin", offered[0]], extra=extra)
+            for folder in _unsealed(own) if done.code == 0 else ():
+                seal.put(folder)
         fresh = _best(found(cache), [offered[0]], None) if done.code == 0 else None
         if fresh is not None:
             return fresh
@@ -198,8 +205,13 @@ def _download(
     )
 
 
-def _own(cache: str) -> str:
-    return f"{cache}/pythons"
+def _unsealed(own: str) -> Iterator[str]:
+    """Yield the Pythons in our folder that are not as they were when they were complete."""
+    import glob
+
+    for folder in glob.glob(f"{glob.escape(own)}/*-*"):
+        if not os.path.islink(folder) and os.path.isdir(folder) and not store.holds(folder):
+            yield folder
 
 
 def _candidates(cache: str) -> Iterator[tuple[str, str]]:
@@ -225,8 +237,11 @@ def _more(cache: str) -> Iterator[tuple[str, str]]:
     """Yield the places that findpython does not know."""
     import glob
 
-    for path in glob.glob(f"{_own(cache)}/*/bin/python3"):
-        yield path, "rechain"
+    own = store.pythons(cache)
+    changed = set(_unsealed(own))
+    for folder in glob.glob(f"{glob.escape(own)}/*-*"):
+        if not os.path.islink(folder) and folder not in changed:
+            yield f"{folder}/bin/python3", "rechain"
     mise = os.environ.get("MISE_DATA_DIR") or os.path.expanduser("~/.local/share/mise")
     for path in glob.glob(f"{mise}/installs/python/*/bin/python3"):
         yield path, "mise"

@@ -7,6 +7,7 @@ the environments of all Pythons use the same.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import subprocess
@@ -15,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rechain import recipes
-from rechain.environment import store, uv
-from rechain.environment.build import alone, workbench, write_lines
+from rechain.environment import seal, store, uv
+from rechain.environment.build import alone, put_in_place, workbench, write_lines
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 
@@ -79,20 +80,32 @@ def install(name: str, package: dict[str, Any], cache: str, say: Callable[[str],
     """
     final = f"{cache}/mpi/{name}-{package['version']}"
     if os.path.exists(final):
-        return final
+        if store.holds(final):
+            return final
+        say(f"{name} {package['version']} was changed since it was installed")
     os.makedirs(os.path.dirname(final), exist_ok=True)
     with alone(f"{final}.lock", say), workbench(cache) as folder:
-        if os.path.exists(final):
+        if os.path.exists(final) and store.holds(final):
             return final
         say(f"installing {name} {package['version']} (once)")
         line = f"{name}=={package['version']} --hash={package['hash']}"
         write_lines(f"{folder}/requirements.txt", [line])
         arguments = ["pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         arguments += ["--requirements", "requirements.txt", "--prefix", f"{folder}/made"]
-        done = uv.run([*arguments, "--python", sys.executable], folder)
-        if done.code != 0:
-            raise uv.explain(done.errors, f"installing {name}")
-        os.rename(f"{folder}/made", final)
+        # Copies: what is written into a file here is not in uv's cache then.
+        arguments += ["--link-mode", "copy", "--python", sys.executable]
+        for again in ([], ["--reinstall-package", name]):
+            done = uv.run([*arguments, *again], folder)
+            if done.code != 0:
+                raise uv.explain(done.errors, f"installing {name}")
+            (site,) = glob.glob(f"{folder}/made/lib/python*/site-packages")
+            if not seal.damaged(site, [name], ""):
+                break
+            say(f"uv's cache has damaged files of {name}: fetched again")
+            uv.run(["cache", "clean", name], folder)
+            seal.forget(site, [name])
+        seal.put(f"{folder}/made")
+        put_in_place(f"{folder}/made", final)
     return final
 
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rechain import recipes
-from rechain.environment import uv
+from rechain.environment import seal, store, uv
 from rechain.environment.build import (
     alone,
+    put_in_place,
     requirement,
     tell_builds,
     workbench,
@@ -25,7 +26,7 @@ from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.mpi import LIBRARIES, NAMES, install, says
 from rechain.job.hashing import sha256
 
-__all__ = ["built", "compiler_of"]
+__all__ = ["built", "compiler_of", "folder_of"]
 
 # One huge generated file of thin wrappers: what -O3 and debug symbols add is 47 s (80 against 33).
 _FLAGS = "-O1 -g0"
@@ -48,14 +49,15 @@ def built(lock: dict[str, Any], python: str, cache: str, say: Callable[[str], No
         OSError: the cache cannot be written.
     """
     (package,) = (one for one in lock["packages"] if one["name"] == "mpi4py")
-    mpicc, abi = compiler_of(lock["mpi"], cache, say)
     library = _library(lock["interpreter"])
-    key = _short(f"{requirement(package)}{lock['interpreter']['abi']}{abi} without {library}")
-    final = f"{cache}/mpi4py/{key}"
+    mpicc, abi = compiler_of(lock["mpi"], cache, say)
+    final = _folder(lock, package, abi, cache)
     if os.path.exists(final):
-        return final
+        if store.holds(final):
+            return final
+        say("the mpi4py that was built was changed since")
     with alone(f"{final}.lock", say), workbench(cache) as folder:
-        if os.path.exists(final):
+        if os.path.exists(final) and store.holds(final):
             return final
         write_lines(f"{folder}/requirements.txt", [requirement(package)])
         write_build_settings(folder, lock["build"])
@@ -78,8 +80,27 @@ def built(lock: dict[str, Any], python: str, cache: str, say: Callable[[str], No
                 "today."
             )
             raise failure
-        os.rename(f"{folder}/made", final)
+        seal.put(f"{folder}/made")
+        put_in_place(f"{folder}/made", final)
     return final
+
+
+def folder_of(lock: dict[str, Any], cache: str) -> str | None:
+    """Return the folder of the mpi4py that a lock's environment has a copy of, if it is there."""
+    if not lock.get("mpi", {}).get("builds_mpi4py"):
+        return None
+    (package,) = (one for one in lock["packages"] if one["name"] == "mpi4py")
+    try:
+        _, abi = compiler_of(lock["mpi"], cache, lambda line: None)
+    except EnvironmentFailure:
+        return None  # what would build it is gone
+    folder = _folder(lock, package, abi, cache)
+    return folder if os.path.exists(folder) else None
+
+
+def _folder(lock: dict[str, Any], package: dict[str, Any], abi: str, cache: str) -> str:
+    python = f"{lock['interpreter']['abi']}{abi} without {_library(lock['interpreter'])}"
+    return f"{cache}/mpi4py/{_short(requirement(package) + python)}"
 
 
 def _library(interpreter: dict[str, Any]) -> str:

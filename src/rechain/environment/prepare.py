@@ -155,6 +155,8 @@ def _known(spec: dict[str, Any], cache: str, say: Callable[[str], None]) -> dict
         interpreter = interpreters.probe(cache, before["path"], before["from"])
         if interpreter is None or interpreter.version != before["version"]:
             return None
+        if not all(map(store.holds, store.foundations(cache, {"interpreter": before}))):
+            return None  # one that was downloaded, and was changed
     if "mpi" in spec:
         mpi = _mpi(spec, cache, say)
         if {**lock["mpi"], **mpi} != lock["mpi"]:

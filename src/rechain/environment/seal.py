@@ -14,24 +14,33 @@ from collections.abc import Collection, Iterator
 
 from rechain.environment import store
 
-__all__ = ["copy", "damaged", "differs", "discard", "holds", "put", "record"]
+__all__ = ["changes", "copy", "damaged", "differs", "discard", "put", "record", "remember"]
 
 _WRITE = 0o222
 
 
-def holds(prefix: str) -> bool:
-    """Return whether an environment is as it was built."""
-    return store.contents(prefix) == store.seal_of(prefix)
+def changes(prefix: str) -> list[str]:
+    """Return what differs from the seal: the files that were changed, added or removed."""
+
+    def lines(text: str) -> dict[str, str]:
+        return dict(line.split("\0") for line in text.splitlines())
+
+    before, now = lines(store.seal_of(prefix)), lines(store.contents(prefix))
+    if not before:
+        return ["seal: is missing"]
+    words = {path: "was changed" for path in before if now.get(path) != before[path]}
+    words |= {path: "is missing" for path in before.keys() - now.keys()}
+    words |= {path: "was added" for path in now.keys() - before.keys()}
+    return [f"{path}: {words[path]}" for path in sorted(words)]
 
 
-def put(prefix: str, checked: str) -> None:
-    """Close an environment to writing, but for its bytecode, and put its seal on it.
+def put(prefix: str) -> None:
+    """Close a folder to writing, but for its bytecode, and put its seal on it.
 
-    Its own folder stays open, or it could not be renamed.
+    It stays open itself, or it could not be renamed.
 
     Args:
-        prefix: the environment's folder; `damaged` has found nothing in it.
-        checked: a file that remembers what was found to be right.
+        prefix: the folder, of an environment or of what those stand on.
     """
     for folder, folders, names in os.walk(prefix):
         if "__pycache__" in folders:
@@ -46,6 +55,15 @@ def put(prefix: str, checked: str) -> None:
     with open(f"{prefix}/seal", "x", encoding="utf-8", errors="surrogateescape") as file:
         file.write(found)
     _close(f"{prefix}/seal")
+
+
+def remember(prefix: str, checked: str) -> None:
+    """Note that each file of a sealed environment was compared with its hash.
+
+    Args:
+        prefix: the environment's folder, beside which there is room; `damaged` has found nothing.
+        checked: a file that remembers what was found to be right.
+    """
     os.makedirs(os.path.dirname(checked), exist_ok=True)
     beside = f"{os.path.dirname(prefix)}/checked"
     shutil.copyfile(f"{prefix}/seal", beside)

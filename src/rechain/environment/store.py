@@ -17,10 +17,10 @@ finished one:
     checked/<folder>                     the seal of when its files were last compared by hash
     interpreters.json                    what the Pythons of this machine said about themselves
     mpis.json                            what the MPI launchers of this machine said
-    mpi/<package>-<version>/             an MPI of the package index; renamed here
-    mpi4py/<key>/                        an mpi4py built for one Python and one kind of MPI
+    mpi/<package>-<version>/             an MPI of the package index, sealed; renamed here
+    mpi4py/<key>/                        an mpi4py built for one Python and kind of MPI, sealed
     mpi/links-.../                       one library of MPI under the name mpi4py looks for
-    pythons/                             Pythons that uv downloaded
+    pythons/                             Pythons that uv downloaded, sealed when complete
     conda/pkgs/, conda/repodata/         packages of conda, unpacked, and what channels have
 """
 
@@ -43,11 +43,14 @@ __all__ = [
     "find",
     "find_image",
     "forget_users",
+    "foundations",
+    "holds",
     "image",
     "interpreter_facts",
     "interpreters",
     "mpi_facts",
     "mpis",
+    "pythons",
     "read_known",
     "resolved",
     "seal_of",
@@ -77,6 +80,11 @@ def environments(cache: str) -> str:
 def interpreters(cache: str) -> str:
     """Return the file of what interpreters said about themselves."""
     return f"{cache}/interpreters.json"
+
+
+def pythons(cache: str) -> str:
+    """Return the folder of the Pythons that were downloaded."""
+    return f"{cache}/pythons"
 
 
 def mpis(cache: str) -> str:
@@ -173,7 +181,7 @@ def find(cache: str, digest: str) -> dict[str, Any] | None:
         `{"python", "bin", "prefix", "lock", "mpi", "activation"}`: three absolute paths, the lock
         document, what `mpi_facts` returns if the spec has an MPI, else None, and the variables
         that activating it sets, if conda made it. None if it is not built, if it was changed
-        since, or if its base interpreter or its MPI is gone or was replaced.
+        since, or if its base interpreter or its MPI is gone, or was replaced or changed.
     """
     known = read_known(resolved(cache, digest))
     if known is None:
@@ -192,7 +200,7 @@ def find(cache: str, digest: str) -> dict[str, Any] | None:
         mpi = mpi_facts(cache, lock["mpi"]["mpiexec"])
         if mpi is None or {**lock["mpi"], **mpi} != lock["mpi"]:
             return None
-    if contents(prefix) != seal_of(prefix):
+    if not all(map(holds, (prefix, *foundations(cache, lock)))):
         return None
     found = {"python": python, "bin": f"{prefix}/bin", "prefix": prefix, "lock": lock, "mpi": mpi}
     return {**found, "activation": known.get("activation", {})}
@@ -228,8 +236,25 @@ def find_image(cache: str, environment: dict[str, Any], engine: str) -> dict[str
     return read_known(image(cache, environment, engine))
 
 
+def foundations(cache: str, lock: dict[str, Any]) -> list[str]:
+    """Return the folders of the cache that a lock's environment stands on: its Python, its MPI."""
+    python = "" if "conda" in lock else os.path.realpath(lock["interpreter"]["path"])
+    found = []
+    mpiexec = lock.get("mpi", {}).get("mpiexec", "")
+    for path, kind in ((python, pythons(cache)), (mpiexec, f"{cache}/mpi")):
+        for root in {kind, os.path.realpath(kind)}:
+            if path.startswith(f"{root}/"):
+                found.append(f"{root}/{path[len(root) + 1 :].partition('/')[0]}")
+    return found
+
+
+def holds(prefix: str) -> bool:
+    """Return whether a sealed folder is as it was built."""
+    return contents(prefix) == seal_of(prefix)
+
+
 def seal_of(prefix: str) -> str:
-    """Return what `contents` said when the environment was built; empty if nobody wrote it."""
+    """Return what `contents` said when the folder was sealed; empty if nobody wrote it."""
     try:
         with open(f"{prefix}/seal", encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
@@ -238,7 +263,7 @@ def seal_of(prefix: str) -> str:
 
 
 def contents(prefix: str) -> str:
-    """Return a line for each file of an environment: its path, size and modification time (ns).
+    """Return a line for each file of a sealed folder: its path, size and modification time (ns).
 
     Modes do not hold root back, and others can change them: so each run looks. That is one lstat
     per file, 7 ms for Chainer and NumPy. Not looked at is the bytecode that Python writes itself.

@@ -137,7 +137,11 @@ def frees(stored: Stored) -> int:
 
 
 def verify(stored: Stored) -> list[str]:
-    """Return what is wrong with an environment: nothing, if each file is as it was installed."""
+    """Return what is wrong with an environment: nothing, if each file is as it was installed.
+
+    That includes what it stands on in the same cache: a Python that was downloaded, an MPI of the
+    package index, and the mpi4py that was built for it.
+    """
     from rechain.environment.resolve import identity
 
     found = []
@@ -166,6 +170,7 @@ def verify(stored: Stored) -> list[str]:
             if digest and (wrong := seal.differs(full, digest)):
                 found.append(f"{os.path.relpath(full, stored.prefix)}: {wrong}")
     found += [f"{name} {version}: is missing" for name, version in locked.items()]
+    found += _below(os.path.dirname(os.path.dirname(stored.prefix)), lock)
     for folder, _, names in os.walk(site):
         if os.path.basename(folder) == "__pycache__":
             continue
@@ -174,6 +179,21 @@ def verify(stored: Stored) -> list[str]:
             if full not in recorded and file not in _NOT_RECORDED and not file.endswith(".pyc"):
                 found.append(f"{os.path.relpath(full, stored.prefix)}: was added")
     return found
+
+
+def _below(cache: str, lock: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with that on which a lock's environment stands in the cache."""
+    from rechain.environment.mpi4py import folder_of
+
+    for folder in filter(None, (*store.foundations(cache, lock), folder_of(lock, cache))):
+        wrong = dict.fromkeys(seal.changes(folder))
+        for record in glob.glob(f"{glob.escape(folder)}/**/*.dist-info/RECORD", recursive=True):
+            site = os.path.dirname(os.path.dirname(record))
+            for path, digest in seal.record(record):
+                full = os.path.normpath(f"{site}/{path}")
+                if digest and (what := seal.differs(full, digest)):
+                    wrong[f"{os.path.relpath(full, folder)}: {what}"] = None
+        yield from (f"{os.path.relpath(folder, cache)}/{line}" for line in wrong)
 
 
 def _installed(info: str) -> tuple[str, str]:
