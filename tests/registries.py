@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tarfile
 import threading
@@ -48,6 +49,8 @@ class Registry:
                 self.address = found[1]
                 break
         assert self.address, "the registry does not start"
+        self.own = self.address
+        self.stalled, self.goes_on = threading.Event(), threading.Event()
         # What nobody reads would stop it.
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
 
@@ -55,13 +58,45 @@ class Registry:
         self.process.terminate()
         self.process.wait()
 
+    def stall_after(self, size):
+        """Have it reached at another port, which stops once it has sent so many bytes."""
+        host, _, port = self.own.partition(":")
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{listener.getsockname()[1]}"
+        left = [size]
+
+        def pump(source, target, counted):
+            with contextlib.suppress(OSError):
+                while data := source.recv(1 << 16):
+                    if counted:
+                        left[0] -= len(data)
+                        if left[0] < 0:
+                            self.stalled.set()
+                            self.goes_on.wait()
+                    target.sendall(data)
+            with contextlib.suppress(OSError):
+                target.shutdown(socket.SHUT_WR)
+
+        def accept():
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                server = socket.create_connection((host, int(port)))
+                for pair in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return listener
+
     @property
     def login(self):
         return {"address": self.address, "username": USER}
 
     def push(self, engine, content, name):
         """Put a small image into the registry, and leave what the engine has as it was."""
-        reference = f"{self.address}/{name}"
+        reference = f"{self.own}/{name}"
         before = engine.run("images", "--quiet", "--no-trunc", reference).strip()
         archive = f"{engine.root}/small.tar"
         with tarfile.open(archive, "w") as file:
@@ -70,7 +105,8 @@ class Registry:
             file.addfile(member, io.BytesIO(content))
         engine.run("import", archive, reference)
         found = engines.find()[0]
-        with registry.credentials(found, reference, self.login, PASSWORD) as extra:
+        login = {"address": self.own, "username": USER}
+        with registry.credentials(found, reference, login, PASSWORD) as extra:
             said = found.call("push", reference, extra=extra)
         assert said.code == 0, said.errors
         engine.run("rmi", reference)
@@ -80,14 +116,29 @@ class Registry:
 
 
 @contextlib.contextmanager
-def private_registry(engine, folder, monkeypatch):
-    """A private registry that an engine may reach without TLS."""
+def private_registry(engine, folder, monkeypatch, stall_after=None):
+    """A private registry that an engine may reach without TLS.
+
+    With `stall_after` it stops once it has sent so many bytes, sets `stalled`, and waits for
+    `goes_on`.
+    """
     if shutil.which("docker-registry") is None:
         missing("docker-registry (Debian: docker-registry)")
     made = Registry(folder / "registry")
+    listener = None if stall_after is None else made.stall_after(stall_after)
     if engine.name == "podman":  # docker trusts the loopback
         path = folder / "registries.conf"
-        path.write_text(f'[[registry]]\nlocation = "{made.address}"\ninsecure = true\n')
+        path.write_text(
+            "".join(
+                f'[[registry]]\nlocation = "{address}"\ninsecure = true\n'
+                for address in sorted({made.address, made.own})
+            )
+        )
         monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(path))
-    yield made
-    made.stop()
+    try:
+        yield made
+    finally:
+        made.goes_on.set()
+        if listener is not None:
+            listener.close()
+        made.stop()

@@ -293,6 +293,47 @@ def test_a_rootless_podman_runs_as_its_user(engines, plain) -> None:
     ended_with_its_supervisor(user, image, "podman")
 
 
+LIMITED = """
+import sys
+from rechain import Environment, Experiment, ScriptRunConfig, Workspace
+from rechain.runconfig import DockerConfiguration
+environment = Environment.from_docker_image("e", sys.argv[1])
+for arguments in ([], ["--memory=64m"], ["--memory=64m"]):
+    docker = DockerConfiguration(use_docker=True, arguments=arguments)
+    config = ScriptRunConfig(
+        ".", "train.py", environment=environment, docker_runtime_config=docker
+    )
+    run = Experiment(Workspace.local(), "limited").submit(config)
+    run.wait_for_completion()
+    print(run.folder)
+"""
+
+
+@pytest.mark.engines
+def test_limits_that_a_rootless_podman_ignores_are_said_by_each_run_that_has_some(
+    engines, plain
+) -> None:
+    podman = engines("podman")
+    image = podman.python_image(sys.executable)
+    user = plain()
+    rootless(user, podman, image)
+    prepared(user, OWN)
+    path = Path(user.home) / "here" / "submit.py"
+    path.write_text(LIMITED)
+    said = user.run(sys.executable, str(path), image, cwd=f"{user.home}/here").stdout
+    doctor = rechain(user, "doctor", check=False)
+    ignored = "but not with limits" in doctor
+    assert ignored or "with limits" in doctor
+    notes = [
+        [note for attempt in fold(RunPaths(folder)).attempts for note in attempt.notes]
+        for folder in said.splitlines()
+        if "/experiments/limited/" in folder
+    ]
+    of_limits = [[one for one in each if one.startswith("--memory=64m: ")] for each in notes]
+    assert list(map(len, of_limits)) == [0, int(ignored), int(ignored)]
+    assert all("do not hold in containers of podman" in one for one in of_limits[1])
+
+
 @pytest.mark.engines
 def test_a_docker_of_the_group_runs_as_its_user(engines, plain) -> None:
     docker = engines("docker")

@@ -161,7 +161,7 @@ def test_the_next_of_two_fake_engines_is_taken_and_said_and_remembered(
 
     before = runs()
     assert find()[0].name == "docker", "the client has changed"
-    assert runs() == before + 1
+    assert runs() == before + 2, "with limits, and without"
 
 
 @pytest.mark.fast

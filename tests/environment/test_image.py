@@ -240,7 +240,7 @@ def test_what_podman_means_by_a_name(reference, text, says, hint) -> None:
 def test_what_podman_has_built_is_looked_for_in_no_registry() -> None:
     engine = engines.Engine("podman", "/no/such/program", "4.3.1", True, {})
     with pytest.raises(EnvironmentFailure, match="this machine has no image localhost/a") as error:
-        registry.pull(engine, "localhost/a:1", None, None, lambda line: None)
+        registry.pull(engine, "localhost/a:1", None, None, lambda line: None, "/not/made")
     assert error.value.detail == ""
     warned = 'time="now" level=warning msg="failed, retrying"\nError: manifest unknown'
     failure = registry.explain(engine, "r:5/a:1", None, warned)

@@ -25,7 +25,14 @@ from rechain.environment.prepare import prepare
 from rechain.environment.spec import mpi_setting, venv_spec
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
-from rechain.runconfig import CondaDependencies, DockerBuildContext, DockerConfiguration
+from rechain.record.journal import fold_attempt
+from rechain.runconfig import (
+    CondaDependencies,
+    ContainerRegistry,
+    DockerBuildContext,
+    DockerConfiguration,
+)
+from rechain.testing import processes_of, wait_for
 from rechain.testing.engines import PodmanEngine
 from rechain.workspace.archive import export_runs
 from tests.conftest import interpreter, missing, uv_cache
@@ -337,7 +344,8 @@ def start_building(engine, cache, folder, spec):
         "from rechain.environment.image.ensure import ensure\n"
         "spec, cache = json.load(open(sys.argv[1])), sys.argv[2]\n"
         "say = lambda line: print(line, flush=True)\n"
-        "found, engine = prepare(spec, cache), engines.find()[0]\n"
+        "engine = engines.find()[0]\n"
+        "found = prepare(spec, cache) if spec['kind'] != 'user-managed' else None\n"
         "print('ID', ensure(spec, found, cache, engine, say, log='/dev/stdout')['id'])\n"
     )
     return subprocess.Popen(
@@ -388,7 +396,10 @@ STEPS = [
     "COPY python/", "RUN cd /opt/rechain", "COPY recipe/", "RUN .*compileall", "COPY packages/",
     "^built in",
 ]  # fmt: skip
-IN_CI = {("podman", "COPY python/"), ("docker", "COPY packages/")}
+FETCH_IN_CI = {("podman", "supervisor"), ("docker", "client")}
+IN_CI = {
+    ("podman", "COPY python/"), ("docker", "COPY packages/"), ("podman", "COPY --from=one"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -419,6 +430,48 @@ def test_a_build_killed_at_any_step_leaves_nothing_and_the_next_is_whole(
     assert f"ID {made['id']}" in said
     code = "import six, ssl, os; print(os.path.exists(six.__cached__))"
     assert run_in(engine, made, "python", "-c", code) == "True"
+    assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
+    everything = ["--external"] if engine.name == "podman" else []
+    assert engine.run("ps", "--all", "--quiet", *everything).split() == []
+
+
+OF_STAGES = """\
+FROM {base} AS one
+RUN echo one > /one
+FROM {base}
+COPY --from=one /one /two
+RUN cat /two > /three
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "step"),
+    [
+        pytest.param(
+            name,
+            step,
+            marks=pytest.mark.engines if (name, step) in IN_CI else pytest.mark.matrix,
+            id=f"{name}-{'-'.join(re.findall('[a-z]+', step))}",
+        )
+        for name in ("podman", "docker")
+        for step in ("FROM .* AS one", "RUN echo one", "COPY --from=one", "RUN cat /two")
+    ],
+    indirect=["engine"],
+)
+def test_a_build_of_a_dockerfile_killed_at_any_step_leaves_nothing(
+    engine, cache, tmp_path, step
+) -> None:
+    text = OF_STAGES.format(base=new_base(engine, tmp_path))
+    image = names.image_spec(None, source={"dockerfile": text}, user_managed=True)
+    spec = {"kind": "user-managed", "python": "python", "image": image}
+    name = killed_at(engine, cache, tmp_path, spec, step)
+    assert name == image["reference"]
+    assert not engine.run("images", "--quiet", name).strip()
+    assert store.find_image(cache, spec, engine.name) is None
+    said = start_building(engine, cache, tmp_path, spec).communicate(timeout=600)[0]
+    made = store.find_image(cache, spec, engine.name)
+    assert f"ID {made['id']}" in said
+    assert run_in(engine, made, "cat", "/three") == "one"
     assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
     everything = ["--external"] if engine.name == "podman" else []
     assert engine.run("ps", "--all", "--quiet", *everything).split() == []
@@ -477,6 +530,14 @@ def private(engine, tmp_path, monkeypatch):
         yield made
 
 
+def client_of(pid):
+    """Return the pid of the engine's client that a process has started to fetch an image."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if b"\0pull\0" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    pytest.fail("nothing is fetched")
+
+
 def as_it_is(reference, login, **more):
     image = names.image_spec(reference, user_managed=True, registry=login, **more)
     return {"kind": "user-managed", "python": "python", "image": image}
@@ -527,14 +588,80 @@ def test_a_private_image_is_had_with_its_password_which_is_nowhere(
     engine.run("rmi", reference)
 
 
-def test_why_a_private_image_cannot_be_had_is_told_apart(engine, private, cache) -> None:
+@pytest.mark.parametrize(
+    ("engine", "victim"),
+    [
+        pytest.param(
+            name,
+            victim,
+            marks=pytest.mark.engines if (name, victim) in FETCH_IN_CI else pytest.mark.matrix,
+            id=f"{name}-{victim}",
+        )
+        for name in ("podman", "docker")
+        for victim in ("supervisor", "guard", "both", "preparer", "client")
+    ],
+    indirect=["engine"],
+)
+def test_whoever_is_killed_while_an_image_is_fetched_nothing_is_left(
+    engine, cache, source, tmp_path, monkeypatch, victim
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    (source / "train.py").write_text("")
+    with private_registry(engine, tmp_path, monkeypatch, stall_after=2 << 20) as slow:
+        slow.push(engine, os.urandom(4 << 20), "lab/base:1")
+        reference = f"{slow.address}/lab/base:1"
+        details = ContainerRegistry()
+        details.address, details.username, details.password = slow.address, USER, PASSWORD
+        run = Experiment(Workspace.local(), "x").submit(
+            Estimator(
+                str(source), entry_script="train.py", compute_target="local", user_managed=True,
+                custom_docker_image=reference, image_registry_details=details,
+            )
+        )  # fmt: skip
+        attempt = run._paths.attempt(1)
+        assert slow.stalled.wait(120), "the engine fetches it"
+        told = Path(attempt.image_log)
+        wait_for(lambda: "lab/base" in told.read_text(), "the engine's own words are there", 120)
+        started = fold_attempt(attempt).attempt
+        assert started is not None
+        (preparer,) = [
+            pid
+            for pid in processes_of(run._paths)
+            if b"rechain.environment.__main__" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        pids = {"preparer": preparer, "client": client_of(preparer)}
+        pids |= {who: int(started[who]["pid"]) for who in ("supervisor", "guard")}
+        victims = [
+            pids[one] for one in (("supervisor", "guard") if victim == "both" else [victim])
+        ]
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        run.wait_for_completion(raise_on_error=False)
+        assert run.get_status() == "Failed"
+        wait_for(lambda: not processes_of(run._paths, reference), "all are gone", 120)
+        slow.goes_on.set()
+        made = ensure(
+            as_it_is(reference, slow.login), None, cache, engines.find()[0], password=PASSWORD
+        )
+        assert made["reference"] == reference
+        assert os.listdir(scratch) == []
+        assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
+        engine.run("rmi", reference)
+
+
+def test_why_a_private_image_cannot_be_had_is_told_apart(engine, private, cache, tmp_path) -> None:
     private.push(engine, b"one", "lab/base:1")
-    found = engines.find()[0]
+    found, log = engines.find()[0], tmp_path / "image.log"
 
     def failure(reference, login=private.login, password=PASSWORD):
         with pytest.raises(EnvironmentFailure) as error:
-            ensure(as_it_is(reference, login), None, cache, found, password=password)
+            ensure(as_it_is(reference, login), None, cache, found, password=password, log=str(log))
         assert PASSWORD not in error.value.detail
+        assert error.value.detail.splitlines()[-1] in log.read_text(), "the engine's own words"
         return error.value.message
 
     host = private.address

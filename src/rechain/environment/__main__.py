@@ -20,7 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rechain.environment.engines import Engine
+    from rechain.environment.engines import Engine, Finding
+
+# Options of podman and docker, as users give them.
+_LIMITS = {
+    "-m", "--memory", "--memory-swap", "--memory-reservation", "-c", "--cpu-shares", "--cpus",
+    "--cpu-period", "--cpu-quota", "--cpuset-cpus", "--cpuset-mems", "--pids-limit",
+}  # fmt: skip
 
 
 def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
@@ -38,7 +44,7 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
     try:
         document = jsonl.read(job)
         spec = document["environment"]
-        engine, notes = _engine(spec) if "image" in spec else (None, [])
+        engine, notes = _engine(document) if "image" in spec else (None, [])
         if engine is not None and gpus and jsonl.loads(gpus):
             from rechain.environment.trial import check_gpus
 
@@ -100,8 +106,15 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
     return 1
 
 
-def _engine(spec: dict[str, Any]) -> tuple[Engine | None, list[str]]:
+def _engine(job: dict[str, Any]) -> tuple[Engine | None, list[str]]:
     """Return the engine that runs a job's image; without one, and a note, if it need not."""
+    spec, limits = job["environment"], list[str]()
+
+    def check(finding: Finding) -> Finding:
+        found = tried(finding, cache)
+        limits[:] = [found.limits]
+        return found
+
     from rechain.environment import engines
     from rechain.environment.prepare import cache_usable
     from rechain.environment.trial import tried
@@ -109,7 +122,7 @@ def _engine(spec: dict[str, Any]) -> tuple[Engine | None, list[str]]:
     cache = store.cache_root()
     try:
         with cache_usable(cache):
-            return engines.find(check=lambda finding: tried(finding, cache))
+            engine, notes = engines.find(check=check)
     except EnvironmentFailure as failure:
         needed = "asked" in spec["image"] or "pinned" in spec["image"]
         needed = needed or bool(os.environ.get(engines.CHOICE))
@@ -117,6 +130,21 @@ def _engine(spec: dict[str, Any]) -> tuple[Engine | None, list[str]]:
             raise
         why = f"use_docker=True, and {failure.message}: no container is used"
         return None, [f"{why}; `rechain doctor` says what is missing"]
+    asked = _limits_of(job)
+    if asked and limits[0]:
+        notes.append(
+            f"{' and '.join(asked)}: limits of memory and CPUs do not hold in containers of "
+            f"{engine.title} here ({limits[0].removesuffix('.')})"
+        )
+    return engine, notes
+
+
+def _limits_of(job: dict[str, Any]) -> list[str]:
+    """Return what limits a job's container is to have, in words."""
+    pool = job.get("pool") or {}
+    found = ["those of the pool"] if pool.get("memory_gib") or pool.get("cpus") else []
+    given = (job.get("container") or {}).get("arguments", ())
+    return [*found, *(one for one in given if one.partition("=")[0] in _LIMITS)]
 
 
 def _not_as_pinned(pinned: dict[str, Any] | None, image: dict[str, Any]) -> list[str]:

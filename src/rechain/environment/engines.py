@@ -133,6 +133,8 @@ class Finding(NamedTuple):
         hint: what to do about it.
         installed: whether its client is there.
         settings: what it says of itself that decides how it starts containers.
+        limits: one line: why limits of memory and CPUs do not hold in its containers, if that
+            was tried.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Finding(NamedTuple):
     hint: str = ""
     installed: bool = True
     settings: dict[str, Any] | None = None
+    limits: str = ""
 
 
 def check_choice(environ: Mapping[str, str], *, elsewhere: bool = False) -> None:

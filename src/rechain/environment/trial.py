@@ -61,25 +61,33 @@ def tried(finding: Finding, cache: str) -> Finding:
         cache: what `store.cache_root` returned; that it works is kept there.
 
     Returns:
-        The same; or, if it starts none, without the engine and with the problem and its cure.
+        The same, with what is wrong with limits; or, if it starts none, without the engine and
+        with the problem and its cure.
     """
     engine = finding.engine
     assert engine is not None
     mark = _mark(engine, finding.settings)
     path = store.engine(cache, mark)
-    boot = {"schema": 1, "boot_id": host.identity()["boot_id"]}
-    if store.read_known(path) == boot:
-        return finding
+    boot = host.identity()["boot_id"]
+
+    def known() -> Finding | None:
+        found = store.read_known(path) or {}
+        whole = found.get("boot_id") == boot and "limits" in found
+        return finding._replace(limits=found["limits"]) if whole else None
+
+    if (before := known()) is not None:
+        return before
     with alone(f"{path[:-5]}.lock", lambda line: None):
-        if store.read_known(path) == boot:
-            return finding
+        if (before := known()) is not None:
+            return before
         try:
-            problem = start(engine, limits=False).problem
+            made = start(engine, limits=True)
+            problem = made.problem
         except EnvironmentFailure as failure:
-            problem = failure.message
-        if not problem:
-            jsonl.write_atomic(path, boot)
-            return finding
+            made, problem = Trial(0), failure.message
+        if not problem or made.without_limits:
+            jsonl.write_atomic(path, {"schema": 1, "boot_id": boot, "limits": problem})
+            return finding._replace(limits=problem)
     return finding._replace(
         engine=None,
         problem=f"{engine.title} starts no container ({problem})",
@@ -110,8 +118,9 @@ def start(engine: Engine, *, limits: bool) -> Trial:
         wanted = _LIMITS if limits else ()
         said = engine.call(*plain, *wanted, image, "/true", seconds=_PATIENCE)
         seconds = time.monotonic() - started
-        ignored = [line for line in said.errors.splitlines() if "ignored" in line]
-        if not said.code and limits and ignored:  # rootless, where cgroups are of version 1
+        # Podman's word and docker's: rootless, where cgroups are of version 1 or not theirs.
+        ignored = [line for line in said.errors.splitlines() if re.search("ignored|discard", line)]
+        if not said.code and limits and ignored:
             return Trial(seconds, ignored[0].strip(), True)
         if not said.code:
             return Trial(seconds)

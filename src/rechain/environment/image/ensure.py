@@ -85,6 +85,11 @@ def ensure(
                 return known
             if archive and (loaded := _carried(engine, known, archive, say)):
                 return loaded
+
+        def fetch(reference: str) -> None:
+            with workbench(cache) as bench:
+                pull(engine, reference, image.get("registry"), password, say, bench, log)
+
         names = [one["name"] for one in found["lock"]["packages"]] if found else []
         pinned = image.get("pinned")
         if pinned is not None and inspect(engine, pinned["id"]):
@@ -94,13 +99,13 @@ def ensure(
         if "dockerfile" in image or "context" in image:
             from_source(engine, image, cache, kept, say, log)
         if pinned is not None:
-            reference, base = _pinned_base(engine, pinned["base"], image, say)
+            reference, base = _pinned_base(engine, pinned["base"], image, fetch, say)
             environment = {**environment, "image": {**image, "base": reference}}
         elif archive and known and not image["pull"] and "registry" not in image:
-            reference, base = _pinned_base(engine, known["base"], image, say)
+            reference, base = _pinned_base(engine, known["base"], image, fetch, say)
         else:
             reference = base_for(image, names)
-            base = _fetched(engine, reference, image, password, say)
+            base = _fetched(engine, reference, image, fetch, say)
         facts = facts_of(reference, base)
         if found is None:
             document = {"id": facts["id"], "reference": reference, "mpi": None}
@@ -168,7 +173,11 @@ def _carried(
 
 
 def _pinned_base(
-    engine: Engine, recorded: dict[str, Any], image: dict[str, Any], say: Callable[[str], None]
+    engine: Engine,
+    recorded: dict[str, Any],
+    image: dict[str, Any],
+    fetch: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> tuple[str, dict[str, Any]]:
     """Return the name of the image that a run was built on, and what it is; else of its name."""
     name = recorded["reference"]
@@ -178,22 +187,22 @@ def _pinned_base(
     if inspect(engine, recorded["id"]) is not None:  # under no name, or another
         kept = f"{_NAME}-base:{recorded['id'].removeprefix('sha256:')[:32]}"
         engine.check("tag", recorded["id"], kept, doing=f"giving {name} a name of its own")
-        return kept, _fetched(engine, kept, image, None, say)
+        return kept, _fetched(engine, kept, image, fetch, say)
     if recorded["digest"] and not name.startswith("localhost/"):
         folder, slash, last = name.partition("@")[0].rpartition("/")
         exact = f"{folder}{slash}{last.partition(':')[0]}@{recorded['digest']}"
         try:
-            return exact, _fetched(engine, exact, image, None, say)
+            return exact, _fetched(engine, exact, image, fetch, say)
         except EnvironmentFailure as failure:
             say(f"{failure.message}: the image of this name is taken")
-    return name, _fetched(engine, name, image, None, say)
+    return name, _fetched(engine, name, image, fetch, say)
 
 
 def _fetched(
     engine: Engine,
     reference: str,
     image: dict[str, Any],
-    password: str | None,
+    fetch: Callable[[str], None],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return what an image is, after fetching it unless it is there."""
@@ -204,7 +213,7 @@ def _fetched(
         say(f"note: {reference} was built on this machine: it cannot be fetched anew")
         return here
     try:
-        pull(engine, reference, image.get("registry"), password, say)
+        fetch(reference)
     except EnvironmentFailure as failure:
         if here is None:
             raise

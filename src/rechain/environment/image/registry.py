@@ -30,6 +30,8 @@ def pull(
     login: dict[str, str] | None,
     password: str | None,
     say: Callable[[str], None],
+    bench: str,
+    log: str = os.devnull,
 ) -> None:
     """Fetch an image.
 
@@ -39,6 +41,8 @@ def pull(
         login: `{"address", "username"}`, or None for whatever the user's own login allows.
         password: the password that goes with it.
         say: takes lines for people.
+        bench: a folder for what is laid aside meanwhile, gone with this process.
+        log: the file that gets what the engine says, as it comes.
 
     Raises:
         EnvironmentFailure: it cannot be had: the registry refuses the login, has no such image,
@@ -47,16 +51,28 @@ def pull(
     if engine.name == "podman" and reference.startswith("localhost/"):
         raise explain(engine, reference, login, "")  # so podman calls what no registry has
     say(f"fetching {reference}")
-    with credentials(engine, reference, login, password) as extra:
-        # Not line by line: a client that is asked nothing prints bars.
-        said = engine.call("pull", "--quiet", reference, extra=extra)
+    with (
+        open(log, "a", encoding="utf-8", buffering=1) as file,
+        credentials(engine, reference, login, password, bench) as extra,
+    ):
+        said = engine.call(
+            "pull",
+            reference,
+            extra={"TMPDIR": bench, **extra},
+            on_line=lambda line: print(line, file=file),
+        )
     if said.code:
-        raise explain(engine, reference, login, said.errors or said.text)
+        errors = re.findall(r"(?im)^(?:error|cannot|docker:).*", said.text)
+        raise explain(engine, reference, login, "\n".join(errors) or said.text)
 
 
 @contextmanager
 def credentials(
-    engine: Engine, reference: str, login: dict[str, str] | None, password: str | None
+    engine: Engine,
+    reference: str,
+    login: dict[str, str] | None,
+    password: str | None,
+    bench: str | None = None,
 ) -> Iterator[dict[str, str]]:
     """Give the variables with which an engine's client logs in.
 
@@ -65,6 +81,7 @@ def credentials(
         reference: the image that is wanted, whose registry is meant if `login` names none.
         login: see `pull`.
         password: see `pull`.
+        bench: see `pull`; else the system's folder for such.
     """
     if not login or not login.get("username"):
         yield {}
@@ -89,7 +106,7 @@ def credentials(
         if engine.name == "podman":
             yield {"REGISTRY_AUTH_FILE": path}
             return
-        with tempfile.TemporaryDirectory(prefix="rechain-") as folder:
+        with tempfile.TemporaryDirectory(prefix="rechain-", dir=bench) as folder:
             os.symlink(path, f"{folder}/config.json")
             for name in os.listdir(own) if os.path.isdir(own) else ():
                 if name != "config.json":  # contexts and plugins

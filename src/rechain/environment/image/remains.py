@@ -90,8 +90,8 @@ def _clear(engine: Engine, folder: str) -> None:
         for one in there:
             if (
                 one["Id"] not in record["before"]
-                and any(_same(image, one["ImageID"]) for image in images)
                 and record["begun"] - 1 <= one["Created"] <= record["last"] + _SLACK
+                and _made_of(engine, one["ImageID"], images)
             ):
                 engine.call("rm", "--force", one["Id"])
         os.unlink(path)
@@ -102,6 +102,22 @@ def _on(engine: Engine, record: dict[str, Any]) -> list[str]:
     named = record.get("names", ())
     asked = [engine.call("image", "inspect", "--format={{.Id}}", name) for name in named]
     return [*record["images"], *(said.text.strip() for said in asked if not said.code)]
+
+
+def _made_of(engine: Engine, image: str, images: list[str]) -> bool:
+    """Return whether an image is one of these, or nameless and made of them.
+
+    So is that of a step whose last word nobody took down any more.
+    """
+    while image:
+        if any(_same(image, one) for one in images):
+            return True
+        said = engine.call("image", "inspect", "--format={{.Parent}} {{len .RepoTags}}", image)
+        parent, _, tags = said.text.strip("\n").rpartition(" ")
+        if said.code or tags != "0":
+            return False
+        image = parent.removeprefix("sha256:")
+    return False
 
 
 def _lives(owner: dict[str, Any], here: dict[str, str]) -> bool:
