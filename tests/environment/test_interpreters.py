@@ -98,6 +98,12 @@ def test_a_named_interpreter_is_taken_if_there_is_a_cell_for_it(cache, python):
         interpreters.choose(newer, old, cache, False, print)
 
 
+WAYS = (
+    "`pyenv install 3.6`", "`conda create -n py python=3.6`", "`uv python install 3.8`",
+    "(python3.6; for Ubuntu, deadsnakes has it)", "--python PATH",
+)  # fmt: skip
+
+
 def test_without_any_python_and_without_downloads_it_says_which_would_do(bare):
     said = []
     recipe = recipes.load("chainer-7.0.0")
@@ -105,9 +111,58 @@ def test_without_any_python_and_without_downloads_it_says_which_would_do(bare):
         interpreters.choose(None, recipe, str(bare / "cache"), False, said.append)
     assert "no Python for chainer 7.0.0 was found" in raised.value.message
     assert "3.6, 3.7, 3.8, 3.9, 3.10 or 3.11 will do" in raised.value.message
-    assert "pyenv install 3.6" in raised.value.hint
+    for way in WAYS:
+        assert way in raised.value.hint
+    assert "is here" not in raised.value.hint
     assert "Downloading Python 3.8 failed" in raised.value.detail
     assert said[0].startswith("downloading Python 3.8")
+
+
+# Where each puts its Pythons, below HOME or on PATH.
+LAYOUTS = {
+    "a system's": "bin/python3.8",
+    "deadsnakes'": "bin/python3.8",
+    "uv's": "home/.local/share/uv/python/cpython-3.8.18-linux-x86_64-gnu/bin/python3",
+    "pyenv's": "home/.pyenv/versions/3.8.18/bin/python3.8",
+    "asdf's": "home/.asdf/installs/python/3.8.18/bin/python3.8",
+    "mise's": "home/.local/share/mise/installs/python/3.8.18/bin/python3",
+    "conda's": "home/miniconda3/envs/old/bin/python",
+}
+
+
+@pytest.fixture
+def eight(python):
+    return python("3.8").path
+
+
+@pytest.fixture
+def eleven(python):
+    return python("3.11").path
+
+
+@pytest.mark.parametrize("whose", LAYOUTS)
+def test_a_python_is_found_where_its_manager_puts_it(whose, eight, eleven, bare):
+    """A real one, by a link: a Python finds its library by where it really is."""
+    path = bare / LAYOUTS[whose]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(eight)
+    if whose == "deadsnakes'":  # beside the system's own, which is another
+        (bare / "bin" / "python3").symlink_to(eleven)
+    if whose == "conda's":
+        (bare / "home" / ".conda").mkdir()
+        (bare / "home" / ".conda" / "environments.txt").write_text(f"{path.parents[1]}\n")
+    recipe = recipes.load("chainer-7.0.0")
+    chosen, notes = interpreters.choose(None, recipe, str(bare / "cache"), False, pytest.fail)
+    assert (chosen.path, notes) == (eight, [])
+
+
+def test_a_python_that_is_here_is_named_where_another_was_asked_for(eleven, bare):
+    (bare / "bin" / "python3").symlink_to(eleven)
+    with pytest.raises(EnvironmentFailure, match="none can be downloaded") as raised:
+        recipe = recipes.load("chainer-7.0.0")
+        interpreters.choose("3.6", recipe, str(bare / "cache"), False, pytest.fail)
+    assert "Python 3.11 is here and would do: --python 3.11." in raised.value.hint
+    assert "uv python install" not in raised.value.hint  # it has none so old
 
 
 @pytest.fixture

@@ -198,10 +198,24 @@ def _download(
     one = minors[0] if len(minors) == 1 else f"{', '.join(minors[:-1])} or {minors[-1]}"
     raise EnvironmentFailure(
         f"no Python for {recipe.title} was found on this machine, and none "
-        f"could be downloaded ({one} will do)",
-        f"Install one, for instance with `pyenv install {minors[0]}` or `conda create -n py "
-        f"python={minors[0]}`, or name one by its path.",
+        f"{'could be' if offered else 'can be'} downloaded ({one} will do)",
+        _ways(minors[0], offered, here, recipe),
         "\n".join(detail),
+    )
+
+
+def _ways(minor: str, offered: list[str], here: list[Interpreter], recipe: Recipe) -> str:
+    """Return how people come by a Python, for them to choose."""
+    commands = [f"`pyenv install {minor}`", f"`conda create -n py python={minor}`"]
+    commands += [f"`uv python install {one}`" for one in offered[:1]]
+    present = {one.version.rpartition(".")[0] for one in here}
+    fitting = [c.python for c in recipe.cells if c.python in present and not c.patched]
+    instead = (
+        f" Python {fitting[0]} is here and would do: --python {fitting[0]}." if fitting else ""
+    )
+    return (
+        f"Install one with {', '.join(commands)}, or as a package of your system (python{minor}; "
+        f"for Ubuntu, deadsnakes has it); or name one by its path: --python PATH.{instead}"
     )
 
 
