@@ -49,7 +49,7 @@ def ended(said: dict[str, Any]) -> dict[str, Any]:
     run = RunPaths(said["folder"])
     end = fold(run).end
     assert end is not None
-    wait_for(lambda: not processes_of(run), "its processes are gone", 60)
+    wait_for(lambda: not processes_of(run), "its processes are gone")
     return end
 
 
@@ -319,8 +319,8 @@ def test_whoever_of_the_pair_is_killed_no_rank_stays_in_its_container(
             os.kill(pid, number)
     said, errors = started.communicate(timeout=300)  # it reads the run, and so ends what is left
     assert jsonl.loads(said)["cause"] == "supervisor_lost", errors
-    wait_for(lambda: not processes_of(run), "its processes are gone", 120)
-    wait_for(lambda: not based.run("ps", "--all", "--quiet"), "its container is gone", 120)
+    wait_for(lambda: not processes_of(run), "its processes are gone")
+    wait_for(lambda: not based.run("ps", "--all", "--quiet"), "its container is gone")
 
 
 @pytest.mark.matrix
@@ -334,4 +334,4 @@ def test_ranks_in_a_container_are_canceled(
     assert jsonl.loads(said)["cause"] == "canceled", errors
     for rank in range(2):
         assert "asked" in Path(run.attempt(1).stdout(rank)).read_text()
-    wait_for(lambda: not processes_of(run), "its processes are gone", 120)
+    wait_for(lambda: not processes_of(run), "its processes are gone")

@@ -164,7 +164,8 @@ def test_a_version_that_the_image_lacks_is_said_with_its_cure(
     image = podman.base_image()
     code, _, said = run(home, "--image", image, "--user-managed", "--python", "3.6")
     assert code == 125
-    assert f"environment (the image {image} has no `python3.6` that runs)" in said
+    assert said.count(f"the image {image} has no `python3.6` that runs") == 1
+    assert "environment (as said above) after " in said
     assert "Name one with --python" in said
     assert "executable file not found" not in said
     assert "Permission denied" not in said
@@ -271,16 +272,16 @@ def ended_with_its_supervisor(user: PlainUser, image: str, engine: str) -> None:
     ]  # fmt: skip
     run = RunPaths(str(folder))
     attempt = run.attempt(1)
-    wait_for(lambda: Path(attempt.stdout(0)).exists(), "it is prepared", 120)
-    wait_for(lambda: Path(attempt.stdout(0)).read_text(), "the script is up", 120)
-    wait_for(lambda: fold(run).last and fold(run).last.ranks, "its pid is known", 120)
+    wait_for(lambda: Path(attempt.stdout(0)).exists(), "it is prepared")
+    wait_for(lambda: Path(attempt.stdout(0)).read_text(), "the script is up")
+    wait_for(lambda: fold(run).last and fold(run).last.ranks, "its pid is known")
     assert user.run(engine, "ps", "--quiet").stdout.split()
     pids = [fold(run).last.attempt[who]["pid"] for who in ("guard", "supervisor")]
     for number in ("STOP", "KILL"):
         user.run("kill", f"-{number}", *map(str, pids))
-    wait_for(lambda: "supervisor lost" in rechain(user, "show", run.run_id), "a reader", 120)
-    wait_for(lambda: not user.run(engine, "ps", "--all", "--quiet").stdout, "no container", 120)
-    wait_for(lambda: not processes_of(run), "its processes are gone", 120)
+    wait_for(lambda: "supervisor lost" in rechain(user, "show", run.run_id), "a reader")
+    wait_for(lambda: not user.run(engine, "ps", "--all", "--quiet").stdout, "no container")
+    wait_for(lambda: not processes_of(run), "its processes are gone")
 
 
 @pytest.mark.engines

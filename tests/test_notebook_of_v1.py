@@ -156,7 +156,7 @@ def test_a_notebook_of_v1_runs_where_a_fake_nvidia_smi_finds_no_gpu(
     cells = map(nbformat.v4.new_code_cell, NOTEBOOK.strip("\n").split("\n# %%\n"))
     document = nbformat.v4.new_notebook(cells=list(cells))
     resources = {"metadata": {"path": str(home)}}
-    NotebookClient(document, timeout=300, kernel_name="python3", resources=resources).execute()
+    NotebookClient(document, timeout=1200, kernel_name="python3", resources=resources).execute()
 
     texts = cell_texts(document)
     (version, telemetry, workspace, target, _, _, _, _, details, arguments, log, found, *_) = texts

@@ -151,7 +151,7 @@ class Training:
         wait_for(
             lambda: all(os.path.exists(f"{self.paths.work}/held{rank}") for rank in range(ranks))
             or fold(self.paths).end,
-            "the training is under way", 240,
+            "the training is under way", 600,
         )  # fmt: skip
         assert not fold(self.paths).end, fold(self.paths).end
 
@@ -164,13 +164,13 @@ class Training:
             user_managed=True, use_docker=False,
         )  # fmt: skip
         other = Experiment(Workspace.local(), "other").submit(first)
-        wait_for(lambda: fold(self.paths).attempts[0].stopping, "it is asked to end", 60)
+        wait_for(lambda: fold(self.paths).attempts[0].stopping, "it is asked to end")
         self.gate.touch()
         other.wait_for_completion()
 
     def ended(self) -> AttemptState:
         """Wait for its end, and return the last attempt."""
-        end = wait_for_end(self.paths, 240).end
+        end = wait_for_end(self.paths, 600).end
         assert end["cause"] == "completed", end
         return fold(self.paths).last
 

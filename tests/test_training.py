@@ -149,7 +149,7 @@ def test_metrics_are_there_while_the_training_goes_on(source: Path, tmp_path: Pa
         use_docker=False,
     )
     run = Experiment(Workspace.local(), "live").submit(estimator)
-    wait_for(lambda: run.get_metrics().get("main/loss"), "the first epoch's loss", 120)
+    wait_for(lambda: run.get_metrics().get("main/loss"), "the first epoch's loss", 600)
     assert run.get_status() == "Running"
     (tmp_path / "go").touch()
     run.wait_for_completion()

@@ -38,7 +38,7 @@ def rechain(home: Path) -> Callable[..., Answer]:
     """Run the command to its end."""
 
     def call(*arguments: str, **settings: object) -> Answer:
-        given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}
+        given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 600}
         return subprocess.run([COMMAND, *arguments], **{**given, **settings})
 
     return call

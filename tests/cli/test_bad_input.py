@@ -1,4 +1,4 @@
-"""Bad input to `rechain run`: exit 125, one clear error, no workspace made."""
+"""Bad input to `rechain run`: exit 125, or 2 for wrong usage; one clear error, no workspace."""
 
 from __future__ import annotations
 
@@ -71,6 +71,11 @@ BAD = {
         "python='9' is",
     ),
 }
+# What is wrong whatever there is on the machine.
+USAGE = {
+    "folder alone", "nothing", "option", "env", "env not set", "tag", "version of another's",
+    "image empty", "image without docker",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -80,7 +85,8 @@ def test_one_clear_error(rechain, train, home, case) -> None:
     (home / "code" / "ok.yml").write_text("dependencies: [python=3.6]\n")
     arguments, says = BAD[case]
     done = rechain("run", *arguments)
-    assert done.returncode == 125
+    assert done.returncode == (2 if done.stderr.startswith("Usage: rechain run ") else 125)
+    assert (done.returncode == 2) == (case in USAGE)
     assert done.stdout == ""
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1

@@ -198,4 +198,5 @@ def test_why_an_environment_cannot_be_made_is_said_once(rechain, train, environm
     assert done.returncode == 125
     assert done.stderr.count("No solution found") == 1
     assert done.stderr.count("Check the name") == 1
+    assert done.stderr.count("resolving chainer 7.0.0 failed: ") == 1
     assert "after 0.00 s" not in done.stderr  # it had taken its time to find that out

@@ -56,7 +56,7 @@ def test_in_the_foreground_it_says_why_it_waits(train, run, start, latest, tmp_p
         arguments = ("--user-managed", "--target", "cluster", "code/train.py")
         second = start("run", *arguments, stderr=file)
     # Not before it has said so: it looks when it gets to it, and the line may be empty by then.
-    wait_for(lambda: "number 1 in line" in said.read_text(), "the second to say why it waits", 60)
+    wait_for(lambda: "number 1 in line" in said.read_text(), "the second to say why it waits")
     gate.touch()
     assert second.wait(60) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_what_it_says_beside(train, run, latest) -> None:
     first, *said = done.stderr.splitlines()
     assert first == f"{latest().id} · python as it is · local"
     assert said[0] == "to err"
-    assert said[1].startswith("user error (exit 3) after 0.")
+    assert re.fullmatch(r"user error \(exit 3\) after [\d.]+ s", said[1])
     assert said[2:] == [f"  .rechain/experiments/code/{latest().id}"]
 
 
@@ -58,6 +59,20 @@ def test_a_time_limit_is_124(train, run) -> None:
 def test_a_signal_is_128_and_its_number(train, run, number) -> None:
     train(f"import os; os.kill(os.getpid(), {number})")
     assert run().returncode == 128 + number
+
+
+DIES_IN_C = "import ctypes\ndef read():\n    ctypes.string_at(0)\nread()"
+
+
+def test_a_script_that_dies_in_c_leaves_its_stack(train, run) -> None:
+    train(DIES_IN_C)
+    done = run()
+    assert done.returncode == 128 + 11
+    assert 'train.py", line 3 in read\n' in done.stderr
+    assert "user error (signal 11, SIGSEGV)" in done.stderr
+    done = run("--env", "PYTHONFAULTHANDLER=", "code/train.py")
+    assert done.returncode == 128 + 11
+    assert "line 3 in read" not in done.stderr
 
 
 def test_an_environment_that_is_not_there_is_125(run) -> None:
@@ -176,7 +191,7 @@ def test_times(run, latest, text, seconds) -> None:
 @pytest.mark.parametrize("text", ["", "x", "m", "5x", "-3", "0", "1..2", "1h x", "nan", "inf"])
 def test_what_is_no_time(run, text) -> None:
     done = run("--time-limit", text, "code/train.py")
-    assert done.returncode == 125
+    assert done.returncode == 2
     assert "Invalid value for '--time-limit'" in done.stderr
     assert not os.path.exists(".rechain")
 
@@ -207,7 +222,7 @@ def test_a_note_is_said_before_the_script_of_a_fake_gpu_speaks_and_once(
 
 def test_an_image_is_fetched_anew_for_a_container_only(run) -> None:
     done = run("--pull", "code/train.py")
-    assert done.returncode == 125
+    assert done.returncode == 2
     assert "Error: --pull fetches the image of a container: add --docker" in done.stderr
     assert not os.path.exists(".rechain")
 

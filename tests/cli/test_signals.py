@@ -38,6 +38,18 @@ print("ready", flush=True)
 while True:
     time.sleep(0.01)
 """
+# It waits in the midst of storing: an event, whatever the machine's pace.
+HELD = """
+import os, time
+rename, stored = os.rename, []
+def held(old, new):
+    rename(old, new)
+    stored.extend([new] * ("/store/objects/" in new))
+    if len(stored) == 4:
+        open("held", "w").close()
+        time.sleep(600)
+os.rename = held
+"""
 
 
 @pytest.fixture
@@ -114,11 +126,13 @@ def test_cancel_from_another_terminal(up, rechain) -> None:
 def test_a_signal_while_the_folder_is_stored(train, start, home, number) -> None:
     """Nothing is started and nothing left."""
     train("")
-    for name in range(400):
-        (home / "code" / f"{name}.bin").write_bytes(os.urandom(1 << 18))
-    process = start("run", "--user-managed", "code/train.py")
-    objects = home / ".rechain" / "store" / "objects"
-    wait_for(lambda: objects.exists() and len(os.listdir(objects)) > 3, "it is storing")
+    for name in range(8):
+        (home / "code" / f"{name}.bin").write_text(str(name))
+    (home / "hook").mkdir()
+    (home / "hook" / "sitecustomize.py").write_text(HELD)
+    environ = {**os.environ, "PYTHONPATH": str(home / "hook")}
+    process = start("run", "--user-managed", "code/train.py", env=environ)
+    wait_for((home / "held").exists, "it is storing")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err

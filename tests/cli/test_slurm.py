@@ -8,11 +8,14 @@ import re
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rechain.cli import shared
 from rechain.record.journal import fold
 from rechain.testing import wait_for
 from rechain.testing.slurm import SlurmCluster
@@ -159,6 +162,30 @@ def test_with_a_fake_sbatch_slurm_that_is_not_configured(rechain, train, tmp_pat
     assert [check["state"] for check in told if check["name"] == "slurm"] == ["broken"]
 
 
+@fast
+def test_who_waits_for_a_silent_fake_cluster_is_told_at_once(monkeypatch) -> None:
+    said: list[str] = []
+    told = threading.Event()
+
+    def say(text: str, err: bool) -> None:
+        said.append(text)
+        told.set()
+
+    def look() -> tuple[str, str]:
+        assert told.wait(PATIENCE)  # it answers when that was said
+        return "", "Slurm does not answer (squeue: 10 s)"
+
+    monkeypatch.setattr(shared, "_AT_ONCE", 0.01)
+    monkeypatch.setattr(shared.click, "echo", say)
+    run = SimpleNamespace(id="x_1", _job={"slurm": {"partition": None}}, _look=look)
+    sees = shared.Look(run, "still trying")
+    assert (sees(), sees()) == ("", "")
+    assert said == [
+        "x_1  waiting for an answer of Slurm",
+        "x_1  Slurm does not answer (squeue: 10 s); still trying",
+    ]
+
+
 # On a cluster.
 
 
@@ -249,6 +276,8 @@ def test_a_run_whose_cluster_is_gone_can_be_left_and_given_up(
     first = next(it for it in latest().experiment.get_runs() if it.id != latest().id)
     waiting = start("cancel", first.id)
     line = waiting.stderr.readline()
+    if line == f"{first.id}  waiting for an answer of Slurm\n":  # it had to, for a while
+        line = waiting.stderr.readline()
     assert line.startswith(f"{first.id}  Slurm does not answer (squeue ")
     assert line.endswith("); still trying; Ctrl-C leaves it\n")
     waiting.send_signal(signal.SIGINT)
@@ -336,7 +365,7 @@ def test_check_says_in_words_what_a_cluster_is_like(rechain, lab, home) -> None:
 )
 def test_check_says_what_is_wrong(rechain, lab, options, said) -> None:
     rechain("target", "add", "bad", "--slurm", *options)
-    wait = "1" if "--hold" in options[0] else "60"
+    wait = "1" if "--hold" in options[0] else "300"
     answer = rechain("target", "check", "--wait", wait, "bad")
     assert answer.returncode == 1
     assert said in answer.stdout

@@ -552,7 +552,7 @@ def test_a_cluster_that_an_old_script_makes_is_a_share_of_the_default_one(worksp
     assert [active.id for active in made.get_active_runs()] == [run.id]
     let_go(run._paths)
     assert run.wait_for_completion()["status"] == "Completed"
-    assert made.get_status().node_state_counts["idleNodeCount"] == 2
+    wait_for(lambda: made.get_status().node_state_counts["idleNodeCount"] == 2, "it is free")
     with pytest.raises(ComputeTargetException, match="the target does not know"):
         other = AmlCompute.provisioning_configuration(vm_size="huge", max_nodes=1)
         ComputeTarget.create(workspace, "other", other)

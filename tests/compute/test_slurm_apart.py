@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.asyn import reset_after_fork
 
 from rechain import Run, Workspace
 from rechain.data import Datastore
@@ -124,6 +126,14 @@ def network() -> bool:
     return True
 
 
+@contextlib.contextmanager
+def own_thread_of_fsspec() -> Iterator[None]:
+    """Have fsspec begin a thread here: one of an earlier test would be in that one's network."""
+    reset_after_fork()
+    yield
+    reset_after_fork()
+
+
 @pytest.fixture
 def lab(
     home: Path, tmp_path: Path, network: bool, monkeypatch: pytest.MonkeyPatch
@@ -134,7 +144,7 @@ def lab(
         if shutil.which(command, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
             missing(f"{command} (Debian: iproute2, slurm-wlm, munge)")
     monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}")
-    with SlurmCluster(2, network=network, kill_wait=60) as cluster:
+    with own_thread_of_fsspec(), SlurmCluster(2, network=network, kill_wait=60) as cluster:
         for name, value in cluster.environment.items():
             monkeypatch.setenv(name, value)
         # Open MPI's folders are named after host and process: another cluster may have the same.
@@ -216,7 +226,8 @@ def test_the_next_attempt_finds_what_the_first_left_on_all_nodes(lab: Lab) -> No
     number = lab.cluster.run("squeue", "--noheader", "--format=%A").strip()
     lab.cluster.run("scontrol", "requeue", number)
     wait_for(lambda: lab.cluster.job(number)["JobState"] == "PENDING", "it waits", PATIENCE)
-    assert fold(run).attempts[0].end["cause"] == "preempted"
+    first = wait_for(lambda: fold(run).attempts[0].end, "the end of the first attempt", PATIENCE)
+    assert first["cause"] == "preempted"
     assert Path(run.work, "outputs/state1").read_text() == "# of rank 1"
     assert Path(run.work, "part.n2.py").read_text() == "VALUE = 'of the snapshot'# of rank 1"
     lab.cluster.start_now(number)

@@ -26,7 +26,7 @@ from rechain.testing.engines import PodmanEngine
 from rechain.testing.runs import payload
 from rechain.testing.slurm import SlurmCluster
 from rechain.workspace.reconcile import reconcile
-from tests.conftest import interpreter
+from tests.conftest import interpreter, no_container_left
 
 PATIENCE = 120  # seconds; only ends a test that hangs
 
@@ -64,10 +64,7 @@ def there(
     (tmp_path / "prologue").write_text("\n".join([*lines, "esac\n"]))
     yield nodes_engines
     for engine in nodes_engines.values():
-        left = engine.run("ps", "--all", "--quiet").split()
-        for container in left:
-            engine.run("rm", "--force", container)
-        assert not left, "a container was left behind"
+        no_container_left(engine)
 
 
 Start = Callable[..., Any]

@@ -85,7 +85,7 @@ def test_two_ranks_on_each_of_two_nodes(
     slurm: SlurmCluster, tmp_path: Path, family: str, mpi: str
 ) -> None:
     run = submit(tmp_path, family, HELLO, mpi)
-    state = wait_for_end(run, 120)
+    state = wait_for_end(run)
     assert state.status == "Completed", (state.end, state.last.notes)
     assert [said(run, rank).split() for rank in range(4)] == [
         [str(rank), "4", "4", f"n{1 + rank // 2}", str(rank), str(rank % 2), str(rank // 2)]

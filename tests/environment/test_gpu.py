@@ -92,7 +92,7 @@ def test_a_fake_nvidia_smi_that_hangs(fake_gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "_PATIENCE", 0.05)
     before = children()
     assert gpu.look({}) == ([], "nvidia-smi finds none: no answer within 0.05 s")
-    assert children() == before
+    assert children() <= before
 
 
 def test_an_old_fake_nvidia_smi_that_does_not_know_capabilities(fake_gpu, tmp_path):

@@ -98,7 +98,7 @@ def test_what_a_script_installs_is_beside_its_environment(minor, source, environ
     command = [sys.executable, "-I", "-S", PROGRAM, run._paths.root]
     text = json.dumps(given)
     assert subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True).stdout == "ok"
-    assert wait_for_end(run._paths, 60).last.end["cause"] == "completed"
+    assert wait_for_end(run._paths).last.end["cause"] == "completed"
     second = Path(run._paths.attempt(2).stdout(0)).read_text()
     assert second.count("/.packages/lib/python") == 3
 

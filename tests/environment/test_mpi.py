@@ -65,14 +65,14 @@ def test_a_launcher_says_what_it_is_and_mpi4py_finds_its_library(shared, name):
 
 @pytest.mark.engines
 @pytest.mark.parametrize("name", PACKAGES)
-def test_an_mpi_of_the_package_index_is_installed_once(shared, name):
-    lines = []
-    mpi = provide({"wanted": name, "mpiexec": None}, shared, lines.append)
+def test_an_mpi_of_the_package_index_is_installed_once(tmp_path, name):
+    own, lines = str(tmp_path), []
+    mpi = provide({"wanted": name, "mpiexec": None}, own, lines.append)
     version = recipes.mpis()["package"][name]["version"]
     assert lines == [f"installing {name} {version} (once)"]
     assert (mpi["family"], mpi["version"]) == (PACKAGES[name], version)
     assert version in talk(mpi)
-    assert provide({"wanted": name, "mpiexec": None}, shared, pytest.fail) == mpi
+    assert provide({"wanted": name, "mpiexec": None}, own, pytest.fail) == mpi
 
 
 @pytest.mark.engines

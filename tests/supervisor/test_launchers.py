@@ -23,7 +23,7 @@ SLOW = 'test -e "$0.before" || { touch "$0.before"; exec sleep 600; }; exit 0'
 @pytest.fixture
 def proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What comes of launchers that do what a test says, with less patience than in earnest."""
-    monkeypatch.setattr(launchers, "_PATIENCES", (1, 2))
+    monkeypatch.setattr(launchers, "_PATIENCES", (2, 4))
 
     def call(**programs: str) -> dict[str, Any]:
         for name, text in programs.items():
@@ -36,7 +36,7 @@ def proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         kinds = launchers.candidates("auto", mpi)
         said: list[str] = []
         launchers.prove(kinds, mpi, 2, sys.executable, dict(os.environ), result, said.append)
-        assert said[0] == "trying whether mpirun starts ranks on 2 nodes: 1 s at most"
+        assert said[0] == "trying whether mpirun starts ranks on 2 nodes: 2 s at most"
         return dict(jsonl.read(result))
 
     return call
@@ -46,7 +46,7 @@ def test_with_fake_launchers_one_that_hangs_does_not_keep_the_other_waiting(prov
     found = proved(mpirun=HANGS, srun=WORKS)
     assert found["kind"] == "srun:pmix"
     assert found["text"].startswith(
-        "mpirun does not work here (not within 1 s); srun:pmix starts the ranks: proved with"
+        "mpirun does not work here (not within 2 s); srun:pmix starts the ranks: proved with"
     )
 
 
@@ -61,6 +61,6 @@ def test_with_fake_launchers_one_that_is_slow_gets_more_time(proved: Any) -> Non
 def test_with_fake_launchers_none_that_works(proved: Any) -> None:
     assert proved(mpirun=HANGS, srun=ALONE) == {
         "kind": None,
-        "text": "mpirun does not work here (not within 2 s); "
+        "text": "mpirun does not work here (not within 4 s); "
         "srun:pmix does not work here (worlds of one rank each)",
     }

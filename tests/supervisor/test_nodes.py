@@ -46,8 +46,8 @@ def on_nodes(
     """Run the script on nodes of a size; return what each rank saw."""
     pool = {"name": "cluster", "max_nodes": nodes, "priority": "dedicated", **size}
     run, job = make_ranks(workspace, family, SCRIPT, each, nodes, pool=pool)
-    state = wait_for_end(start(run, job), 60)
-    wait_for(lambda: not processes_of(run), "no process is left", 10)
+    state = wait_for_end(start(run, job))
+    wait_for(lambda: not processes_of(run), "no process is left")
     assert state.end["cause"] == "completed", state.end
     paths = run.attempt(1)
     return run, [json.loads(read(paths.stdout(rank))) for rank in range(nodes * each)]
@@ -107,8 +107,8 @@ def test_ranks_on_a_pool_wait_for_all_their_nodes(tmp_path: Path) -> None:
     wait_for(lambda: fold(second).status == "Queued", "the second to wait")
     gate.touch()
     for run in (first, second):
-        assert wait_for_end(run, 60).end["cause"] == "completed"
-        wait_for(lambda run=run: not processes_of(run), "no process is left", 10)
+        assert wait_for_end(run).end["cause"] == "completed"
+        wait_for(lambda run=run: not processes_of(run), "no process is left")
 
 
 def test_memory_is_limited_by_a_fake_cgroup_folder_where_it_has_memory(tmp_path: Path) -> None:
@@ -168,6 +168,6 @@ time.sleep(600 * (attempt == "1"))
     assert fold(first).attempts[0].end["cause"] == "preempted"
     gate.touch()
     for run in (first, second):
-        assert wait_for_end(run, 60).end["cause"] == "completed"
-        wait_for(lambda run=run: not processes_of(run), "no process is left", 10)
+        assert wait_for_end(run).end["cause"] == "completed"
+        wait_for(lambda run=run: not processes_of(run), "no process is left")
     assert [read(first.attempt(2).stdout(rank)) for rank in range(2)] == ["2 2\n"] * 2

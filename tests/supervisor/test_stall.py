@@ -18,15 +18,15 @@ from tests.supervisor.mpi import LAUNCHERS, TARGET, make_ranks, read, start
 
 pytestmark = pytest.mark.fast
 
-# Well beyond the time that an interpreter takes to start.
-STALL = 2.0
+# Well beyond the time for which a busy machine may leave a script without a processor.
+STALL = 4.0
 
 
 def end_of(tmp_path: Path, script: str, **settings: object):
     run, job = make_run(tmp_path, script, grace_seconds=0.2, stall_seconds=STALL, **settings)
     TARGET.start(TARGET.plan(run, job), run, payload(job))
-    end = wait_for_end(run, 60).end
-    wait_for(lambda: not processes_of(run), "no process is left", 10)
+    end = wait_for_end(run).end
+    wait_for(lambda: not processes_of(run), "no process is left")
     return run, end
 
 
@@ -41,35 +41,40 @@ def end_of(tmp_path: Path, script: str, **settings: object):
 def test_a_script_that_stops_says_where_and_is_ended(tmp_path: Path, stop: str) -> None:
     script = f"import threading, time\ndef work():\n    {stop}\nprint('up', flush=True)\nwork()"
     run, end = end_of(tmp_path, script)
-    assert (end["cause"], end["message"]) == ("stalled", "no sign of life for 2 s")
+    assert (end["cause"], end["message"]) == ("stalled", "no sign of life for 4 s")
     stacks = read(run.attempt(1).stderr(0))
     assert "most recent call first" in stacks
     assert 'script.py", line 3 in work' in stacks
 
 
-@pytest.mark.parametrize(
-    "sign",
-    [
-        "print('still here', flush=True)",
-        "sys.stderr.write('.')",
-        "run.log('loss', 1.0)",
-        "open(f'result/{number}', 'w').close()",
-        "sum(range(10**7))",
-    ],
+SIGNS = (
+    "print('still here', flush=True)",
+    "sys.stderr.write('.')",
+    "run.log('loss', 1.0)",
+    "open(f'result/{number}', 'w').close()",
+    "sum(range(10**7))",
 )
-def test_a_script_that_shows_any_sign_of_life_goes_on(tmp_path: Path, sign: str) -> None:
-    script = (
-        "import os, sys, time\nfrom azureml.core.run import Run\nrun = Run.get_context()\n"
-        f"os.mkdir('result')\nfor number in range(6):\n    {sign}\n    time.sleep(0.6)"
+
+
+def test_scripts_that_show_any_sign_of_life_go_on(tmp_path: Path) -> None:
+    """All at once, since each takes its time."""
+    runs = {}
+    for sign in SIGNS:
+        script = (
+            "import os, sys, time\nfrom azureml.core.run import Run\nrun = Run.get_context()\n"
+            f"os.mkdir('result')\nfor number in range(6):\n    {sign}\n    time.sleep(0.8)"
+        )
+        runs[sign], job = make_run(tmp_path, script, grace_seconds=0.2, stall_seconds=STALL)
+        TARGET.start(TARGET.plan(runs[sign], job), runs[sign], payload(job))
+    assert {sign: wait_for_end(run).end["cause"] for sign, run in runs.items()} == dict.fromkeys(
+        SIGNS, "completed"
     )
-    _, end = end_of(tmp_path, script)
-    assert end["cause"] == "completed"
 
 
 def test_without_it_a_script_may_wait(tmp_path: Path) -> None:
     run, job = make_run(tmp_path, "import time; time.sleep(3)")
     TARGET.start(TARGET.plan(run, job), run, payload(job))
-    assert wait_for_end(run, 60).end["cause"] == "completed"
+    assert wait_for_end(run).end["cause"] == "completed"
 
 
 @pytest.mark.engines
@@ -80,12 +85,14 @@ def test_ranks_that_wait_for_each_other_say_where(tmp_path: Path, family: str) -
         "def reduce():\n    comm.allreduce(1)\ndef receive():\n    comm.recv(source=0)\n"
         "reduce() if comm.rank == 0 else receive()"
     )
-    run = start(*make_ranks(tmp_path, family, script, grace_seconds=0.2, stall_seconds=STALL))
-    end = wait_for_end(run, 60).end
+    # Under MPI the use of the processor is no sign, and all of this has to be imported first.
+    given = {"grace_seconds": 0.2, "stall_seconds": 3 * STALL}
+    run = start(*make_ranks(tmp_path, family, script, **given))
+    end = wait_for_end(run).end
     assert end["cause"] == "stalled"
     assert "in reduce" in read(run.attempt(1).stderr(0))
     assert "in receive" in read(run.attempt(1).stderr(1))
-    wait_for(lambda: not processes_of(run), "no process is left", 10)
+    wait_for(lambda: not processes_of(run), "no process is left")
 
 
 def test_an_overdue_look_does_not_keep_a_supervisor_awake_that_waits_for_the_end(

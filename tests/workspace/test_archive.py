@@ -391,7 +391,7 @@ archive.import_runs(Workspace.local(), {str(tmp_path / "runs.tar")!r})
     other = elsewhere()
     importing = subprocess.Popen([sys.executable, "-c", code])
     try:
-        wait_for(pipe.exists, "it is in the middle", 60)
+        wait_for(pipe.exists, "it is in the middle")
     finally:
         importing.send_signal(signal.SIGKILL)
         importing.wait()

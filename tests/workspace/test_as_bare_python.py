@@ -190,8 +190,9 @@ def test_a_variable_set_for_the_script_wins(submit, monkeypatch) -> None:
     assert submit.output(run) == "blue\n"
 
 
-def test_the_guest_comes_first_on_the_path_and_only_once(submit) -> None:
+def test_the_guest_comes_first_on_the_path_and_only_once(submit, monkeypatch) -> None:
     """Also in a script that is submitted by a script."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     run = submit.done(
         f"""
         import os, sys

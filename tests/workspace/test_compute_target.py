@@ -59,6 +59,20 @@ def test_the_notebook_s_way_to_find_or_make_one(ws) -> None:
     assert [found.name for found in ComputeTarget.list(ws)] == ["gpu-cluster"]
 
 
+def test_a_size_with_gpus_is_said_where_there_are_none_with_a_fake_nvidia_smi(
+    ws, fake_gpu, recwarn
+) -> None:
+    fake_gpu("No devices were found", status=6)
+    with pytest.warns(UserWarning, match="which has none .*No devices were found.* on the CPU"):
+        create(ws, vm_size="Standard_NC12")
+    recwarn.clear()
+    create(ws, vm_size="Standard_NC12")  # it is known by now
+    create(ws, "cpus", vm_size="Standard_D1_v2")
+    fake_gpu("0, GPU-1, NVIDIA T4, 535.104.05, 7.5")
+    create(ws, "gpus", vm_size="Standard_NC6")
+    assert not recwarn.list
+
+
 def test_it_can_be_copied(ws) -> None:
     target = copy.deepcopy(create(ws))
     assert target.get_status().vm_priority == "dedicated"

@@ -134,7 +134,7 @@ def test_vm_size(submit) -> None:
     "ended.",
 )
 def test_vm_priority(submit) -> None:
-    script = "import os, time\nif os.environ['RECHAIN_ATTEMPT'].endswith('/1'): time.sleep(60)"
+    script = "import os, time\nif os.environ['RECHAIN_ATTEMPT'].endswith('/1'): time.sleep(600)"
     given = {"compute_target": "single"}
     configuration = AmlCompute.provisioning_configuration(max_nodes=1)
     ComputeTarget.create(Workspace.local(), "single", configuration)

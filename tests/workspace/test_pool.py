@@ -46,7 +46,7 @@ def status(run: Run, wanted: str) -> None:
 
 def ended(run: Run) -> dict[str, Any]:
     """Wait for the end, and until nobody is left of it."""
-    end = wait_for_end(paths(run), 60).end
+    end = wait_for_end(paths(run)).end
     wait_for(lambda: not processes_of(paths(run)), "the run's processes to leave")
     return end
 

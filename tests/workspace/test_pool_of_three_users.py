@@ -150,7 +150,7 @@ def test_a_hundred_runs_of_three_users_take_turns_on_two_nodes(place, monkeypatc
         runs = [run for uid in USERS for run in runs_of(place, uid)]
         return len(runs) == 100 and all(fold(run).status == "Queued" for run in runs)
 
-    wait_for(queued, "a hundred runs to wait", 120)
+    wait_for(queued, "a hundred runs to wait", 600)
     for process in submitters.values():  # all of them, in the midst of waiting for their runs
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -159,11 +159,11 @@ def test_a_hundred_runs_of_three_users_take_turns_on_two_nodes(place, monkeypatc
     Path(victim.work, "slow").touch()
     (place / "open").touch()
     begun = f"begin {victim.run_id} "
-    wait_for(lambda: begun in (place / "log").read_text(), "the victim's turn", 120)
+    wait_for(lambda: begun in (place / "log").read_text(), "the victim's turn", 600)
     os.kill(fold(victim).last.attempt["supervisor"]["pid"], signal.SIGKILL)
 
     everyone = [(uid, run) for uid in USERS for run in runs_of(place, uid)]
-    wait_for(lambda: all(fold(run).end for _, run in everyone), "all ends", 180)
+    wait_for(lambda: all(fold(run).end for _, run in everyone), "all ends", 600)
     states = {run.run_id: fold(run) for _, run in everyone}
     # Nothing is lost: each has its end, and but for the one that was killed, a good one.
     causes = {run_id: state.end["cause"] for run_id, state in states.items()}

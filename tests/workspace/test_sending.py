@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,40 @@ def killed(submit, store, *who: str):
 @pytest.mark.parametrize("who", [["supervisor"], ["guard"], ["guard", "supervisor"]])
 def test_guard_or_supervisor_is_killed(submit, store, who) -> None:
     killed(submit, store, *who)
+
+
+def test_what_a_killed_run_left_unsent_is_shown_and_can_be_sent(submit, store) -> None:
+    def rechain(*words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "rechain", *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    script = SCRIPT + "wait_for('go', '')\nwrite('more', 'words')\nprint('more', flush=True)\n"
+    run = submit(script + "time.sleep(600)", script_params=arguments(store))
+    wait_for(lambda: is_up(run), "the script", LONG)
+    wait_for(lambda: sent(store) == ALL, "what it has written so far", LONG)
+    assert "has not ended" in rechain("files", "--send", run.id, code=1)
+    supervisor = fold(RunPaths(run.folder)).last.attempt["supervisor"]["pid"]
+    (mirror,) = [pid for pid in descendants(supervisor) if is_mirror(pid)]
+    os.kill(mirror, signal.SIGKILL)
+    wait_for(lambda: not is_mirror(mirror), "its end", LONG)
+    Path(run.folder, "work", "go").touch()
+    wait_for(lambda: "more" in submit.output(run), "the script", LONG)
+    rechain("cancel", "--kill", run.id)
+    assert f"1 file in work/outputs not sent: rechain files --send {run.id}" in rechain("show")
+    assert "more" not in sent(store)
+    assert "all outputs" in rechain("files", "--send")
+    assert sent(store) == {**ALL, "more": "words"}
+    assert "not sent: rechain" not in rechain("show")
+
+
+def test_an_output_to_a_web_server_is_refused_before_there_is_a_run(submit, store) -> None:
+    web = Datastore.register(Workspace.local(), "web", "http://127.0.0.1:9/x")
+    for output in (OutputFileDatasetConfig("o", (web, "o")), web.path("o").as_upload("outputs")):
+        with pytest.raises(UserErrorException, match="is a web server, and read only"):
+            submit("", script_params={"": [output]})
+    assert list(submit.experiment.get_runs()) == []
 
 
 def test_a_second_attempt_sends_what_is_new_only(submit, store) -> None:

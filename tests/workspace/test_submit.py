@@ -194,7 +194,7 @@ sys.stdin.read()
     runs = list(submit.experiment.get_runs())
     assert sorted(run.id for run in runs) == sorted(os.listdir(folder)) if runs else True
     for run in runs:
-        if run.get_status() == "Running" and not os.listdir(f"{run.folder}/requests"):
+        if not os.listdir(f"{run.folder}/requests"):
             run.cancel()  # the signal came after submit() had returned
         assert run.wait_for_completion()["status"] == "Canceled"
 

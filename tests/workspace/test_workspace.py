@@ -29,10 +29,8 @@ def read_only(small_disk: Path):
 
     def seal() -> Path:
         command = ["mount", "-o", "remount,ro", str(small_disk)]
-        for _ in range(200):  # busy while the guard of an ended run is still leaving
-            if not subprocess.run(command, check=False).returncode:
-                break
-            time.sleep(0.05)
+        # It is busy while the guard of an ended run is still leaving.
+        wait_for(lambda: not subprocess.run(command, check=False).returncode, "it is read-only")
         return small_disk
 
     seal.folder = small_disk

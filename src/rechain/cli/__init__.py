@@ -41,14 +41,31 @@ class _Verbs(click.Group):
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="rechain %(version)s")
 def cli() -> None:
-    """Run Chainer trainings, recorded and reproducible, on the machine you have."""
+    """Run Chainer trainings, recorded and reproducible, on the machine you have.
+
+    \b
+    rechain run train.py --epoch 5         run a script, with its own arguments
+    rechain run --gpu required train.py    options of ours stand before it
+    rechain show                           what is known of the newest run
+    rechain replay --verify latest         once more: is the result the same?
+
+    RUN is an id, the beginning of one or of its last part, or `latest`. The runs are in the
+    folder .rechain of the current folder or of one above it, or in $RECHAIN_HOME.
+
+    \b
+    Exit codes: 0; 1 a failure; 2 wrong usage. `run` and `replay` end with the
+    script's own; their help has more.
+
+    For completion by the shell: eval "$(_RECHAIN_COMPLETE=bash_source rechain)", or zsh_source
+    or fish_source.
+    """  # noqa: D301
 
 
 def main() -> NoReturn:
     """Run the command line; never returns.
 
-    Exit codes: those of `rechain run` are described there; elsewhere 0, 1 (`Error: ...`) or 2
-    (wrong usage).
+    Exit codes: 2 is wrong usage, with every verb. Of failures (`Error: ...`) it is 1, and with
+    `run` and `replay`, which end with the script's own, 125.
     """
     _open_closed_streams()
     running = sys.argv[1:2] in (["run"], ["replay"])
@@ -78,7 +95,7 @@ def _invoke(running: bool) -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     except click.ClickException as error:
         error.show()
-        return 125 if running else error.exit_code
+        return error.exit_code if isinstance(error, click.UsageError) else failure
     except click.Abort:
         click.echo("Aborted.", err=True)
         return 130 if running else 1

@@ -182,13 +182,15 @@ class Attendant:
             took = f"after {duration(end['t'] - begun)}{waited and f', and {waited}'}"
             if waited and state.last.attempt is None:
                 took = f"after {waited}"  # it came no further
+            seen = {line.strip() for line in self._prepared.decode(errors="replace").splitlines()}
+            if end["message"] in seen:
+                end = {**end, "message": "as said above"}
             self.say(f"{colored(describe(end), color, err=True)} {took}")
             if end.get("rank"):  # what rank 0 said stands above already
                 for line in end.get("tail") or ():
                     self.say(f"  [{end['rank']}] {printable(line)}")
             # What the script itself said of its end stands right above.
             detail = "" if cause.code == "user_error" else end.get("detail", "")
-            seen = {line.strip() for line in self._prepared.decode(errors="replace").splitlines()}
             for text in (detail, hint(end)):
                 for line in text.splitlines() if cause.code != "completed" else ():
                     if line.strip() not in seen:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rechain.cli.shared import find_run, printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rechain.workspace import Run
+from rechain.cli.shared import Look, find_run
 
 __all__ = ["command"]
 
@@ -19,33 +15,26 @@ __all__ = ["command"]
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until they have ended.")
 def command(runs: tuple[str, ...], kill: bool, wait: bool) -> None:
     """End each RUN: SIGTERM, a grace period, SIGKILL, to every process of it."""
-    from functools import partial
-
     from rechain.record.causes import TERMINAL
     from rechain.record.follow import follow
+    from rechain.record.journal import fold
     from rechain.record.requests import ask_to_stop
 
-    told = set()
-
-    def look(run: Run) -> str:
-        waits, silence = run._look()  # which takes it out of a queue, if it waits in one
-        if silence and run.id not in told:
-            told.add(run.id)
-            trying = "still trying; Ctrl-C leaves it" if wait else "it is asked to end"
-            click.echo(printable(f"{run.id}  {silence}; {trying}"), err=True)
-        return waits
-
-    found = [find_run(run) for run in runs]
+    trying = "still trying; Ctrl-C leaves it" if wait else "it is asked to end"
+    looks = [Look(find_run(run), trying) for run in runs]
     ended = set()
-    for run in found:
-        if run.get_status() in TERMINAL:
+    for look in looks:
+        look()  # it may have ended without a word
+        run = look.run
+        if fold(run._paths).status in TERMINAL:
             ended.add(run.id)
         else:
             ask_to_stop(run._paths, at_once=kill)
-            look(run)
-    for run in found:
+            look()  # which takes it out of a queue, if it waits in one
+    for look in looks:
+        run = look.run
         if wait:
-            for _ in follow(run._paths, partial(look, run), output=False):
+            for _ in follow(run._paths, look, output=False):
                 pass
         already = " (had ended already)" if run.id in ended else ""
         click.echo(f"{run.id}  {run.cause or run.get_status()}{already}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rechain.cli.shared import RUN, find_run, write
+from rechain.cli.shared import RUN, Look, find_run, write
 
 __all__ = ["command"]
 
@@ -28,6 +28,7 @@ def command(
     prepare: bool,
 ) -> None:
     """Print what RUN wrote to stdout and stderr. Ctrl-C leaves the run alone."""
+    from rechain.exceptions import UserErrorException
     from rechain.record.follow import follow, tails_of
 
     found = find_run(run)
@@ -38,11 +39,12 @@ def command(
     wanted = tuple(range(last + 1)) if all_ranks else tuple(sorted(set(ranks))) or (0,)
     if wanted[-1] > last:
         there = f"0 to {last}" if last else "0"
-        raise click.UsageError(f"the run has no rank {wanted[-1]}, only {there}")
+        raise UserErrorException(f"the run has no rank {wanted[-1]}, only {there}")
     if live:
         descriptors = {"prepare": 2, "queued": 2, "out": 1, "err": 2}
         try:
-            for stream, chunk in follow(found._paths, found._reconcile, ranks=wanted):
+            look = Look(found, "still trying; Ctrl-C leaves it")
+            for stream, chunk in follow(found._paths, look, ranks=wanted):
                 if stream in descriptors:
                     write(descriptors[stream], chunk)
         except KeyboardInterrupt:
@@ -54,7 +56,7 @@ def command(
         return
     if attempt is not None and attempt not in numbers:
         there = f"1 to {numbers[-1]}" if numbers[-1] > 1 else "1"
-        raise click.UsageError(f"the run has no attempt {attempt}, only {there}")
+        raise UserErrorException(f"the run has no attempt {attempt}, only {there}")
     paths = found._paths.attempt(attempt or numbers[-1])
     if prepare:
         _copy(paths.prepare_log)

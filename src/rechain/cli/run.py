@@ -223,8 +223,8 @@ def command(
     Options stand before SCRIPT, what follows SCRIPT is the script's own.
 
     \b
-    Exit codes: the script's own; 124 time limit or stalled; 125 environment,
-    input, wrong usage or Rechain itself; 128+n the script died of signal n.
+    Exit codes: the script's own; 2 wrong usage; 124 time limit or stalled;
+    125 environment, input or Rechain itself; 128+n it died of signal n.
 
     \b
     Ctrl-C cancels the run (130) and SIGTERM too (143); a second one kills it.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUN",
+    "Look",
     "age",
     "colored",
     "duration",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 RUN = click.argument("run", metavar="[RUN]", default="latest")
+
+_AT_ONCE = 1.0  # seconds: an answer that takes no longer needs no word before it
 
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1", "cyan": "36"}
 
@@ -80,6 +83,43 @@ def find_run(name: str) -> Run:
     for run in here.get_runs():
         return run
     raise UserErrorException(f"there is no run yet in the workspace {here.path}")
+
+
+class Look:
+    """Sees how a run stands, and says on stderr what keeps us waiting for the answer.
+
+    Args:
+        run: the run.
+        trying: what happens while its cluster says nothing, and what one can do.
+    """
+
+    def __init__(self, run: Run, trying: str) -> None:
+        self.run = run
+        self._trying = trying
+        self._said: set[str] = set()
+
+    def __call__(self) -> str:
+        """Return why it waits in a queue that is not ours, or nothing; see `follow`."""
+        if not self.run._job.get("slurm"):
+            return self.run._reconcile()
+        import threading
+
+        slow = threading.Timer(_AT_ONCE, self._say, ["waiting for an answer of Slurm"])
+        slow.daemon = True
+        slow.start()
+        try:
+            waits, silence = self.run._look()
+        finally:
+            slow.cancel()
+        if silence:
+            self._say(f"{silence}; {self._trying}")
+        return waits
+
+    def _say(self, text: str) -> None:
+        kind = text.partition(" ")[0]  # the rest may change with every look
+        if kind not in self._said:
+            self._said.add(kind)
+            click.echo(f"{self.run.id}  {printable(text)}", err=True)
 
 
 def colored(text: str, color: str, *, err: bool = False) -> str:

@@ -125,7 +125,24 @@ def _data(run: Run, key: str) -> list[str]:
         known = jsonl.read(run._paths.inputs)[key]
     except (OSError, ValueError, KeyError):
         known = run._job.get(key) or []
-    return [f"{one['name']}: {_one_of_data(one)}" for one in known]
+    left: dict[str, list[str]] = {}
+    if any(one.get("sent") for one in known) and run._state().end:
+        from rechain.data.sending import unsent
+
+        left = unsent(run._paths)
+    return [f"{one['name']}: {_one_of_data(one)}{_left(run, one, left)}" for one in known]
+
+
+def _left(run: Run, one: dict[str, Any], left: dict[str, list[str]]) -> str:
+    """Return which of an output's files nobody has sent, and what to do."""
+    import os
+
+    files = left.get(one["name"])
+    if not files:
+        return ""
+    count = f"{len(files)} file{'' if len(files) == 1 else 's'}"
+    place = os.path.relpath(one["place"], run.folder)
+    return f"; {count} in {place} not sent: rechain files --send {run.id}"
 
 
 def _one_of_data(one: dict[str, Any]) -> str:

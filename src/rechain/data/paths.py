@@ -39,7 +39,7 @@ def match(folder: str, place: str) -> Iterator[str]:
     whole = Path(place)
     chosen: Iterable[Path] = [whole]
     if not whole.exists():
-        chosen = Path(folder).glob(whole.relative_to(folder).as_posix())
+        chosen = sorted(Path(folder).glob(whole.relative_to(folder).as_posix()))
     for path in chosen:
         if path.is_dir():
             yield from below(str(path))

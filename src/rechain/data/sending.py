@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Stamp = list[int]  # a file's size in bytes, and when it was changed, in nanoseconds
 
-__all__ = ["mirror", "register", "take"]
+__all__ = ["mirror", "register", "take", "unsent"]
 
 _PACE = (0.2, 5.0)  # seconds between looks while the run goes on: when it writes, and at most
 _SHARE = 20  # a look takes no more than one part in so many of the time
@@ -86,6 +86,26 @@ def take(run: RunPaths, say: Callable[[str], None]) -> list[dict[str, Any]]:
                  "path": output["path"], "count": len(found)}
             )  # fmt: skip
     return said
+
+
+def unsent(run: RunPaths) -> dict[str, list[str]]:
+    """Return which files of an ended run's outputs are not in their datastores as they are.
+
+    Returns:
+        The paths of the files here, by the names of those outputs that have some.
+    """
+    attempt = run.last_attempt()
+    if attempt is None or not os.path.exists(run.inputs):
+        return {}  # nothing of the script ran
+    try:
+        if jsonl.read(attempt.send_result)["ok"]:
+            return {}
+    except (OSError, ValueError):
+        pass  # there was nobody, or no time, to send them
+    sending = _Sending(run, lambda line: None)
+    return {
+        output["name"]: files for output in sending.outputs if (files := sending.unsent(output))
+    }
 
 
 def register(run: RunPaths, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -171,6 +191,16 @@ class _Sending:
                 continue  # it was removed since, or is a link to nothing
             found[relative] = [known.st_size, known.st_mtime_ns]
         return found
+
+    def unsent(self, output: dict[str, Any]) -> list[str]:
+        """Return the paths of its files that were not sent as they are."""
+        try:
+            found = self.found(output)
+        except UserErrorException:
+            return [output["place"]]  # none of it can be
+        sent, place = self._sent.get(output["name"], {}), output["place"]
+        root = os.path.dirname(place) if os.path.isfile(place) else place
+        return [os.path.join(root, one) for one in sorted(found) if sent.get(one) != found[one]]
 
     def send(self, output: dict[str, Any], found: dict[str, Stamp]) -> None:
         """Send those of the files that were not sent as they are."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
-__all__ = ["KINDS", "Entry", "Kind", "Storage", "check_name", "kind_of"]
+__all__ = ["KINDS", "Entry", "Kind", "Storage", "check_name", "check_writable", "kind_of"]
 
 _WORKERS = 8  # transfers at a time
 _GLOB = re.compile(r"[*?\[]")
@@ -61,6 +61,19 @@ KINDS: dict[str, Kind] = {
     "http": _WEB,
     "https": _WEB,
 }  # fmt: skip
+
+
+def check_writable(name: str, url: str) -> None:
+    """See whether a datastore is of a kind that can be written to, without asking it.
+
+    Raises:
+        UserErrorException: it is a web server.
+    """
+    if url.partition("://")[0] in ("http", "https"):
+        raise UserErrorException(
+            f"the datastore {name} ({url.rstrip('/')}) is a web server, and read only; take "
+            "another datastore to write to."
+        )
 
 
 def kind_of(url: str) -> Kind | None:
@@ -352,11 +365,7 @@ class Storage:
         Raises:
             UserErrorException: it is a web server.
         """
-        if self._scheme in ("http", "https"):
-            raise UserErrorException(
-                f"the datastore {self.name} ({self.url}) is a web server, and read only; take "
-                "another datastore to write to."
-            )
+        check_writable(self.name, self.url)
 
     def make(self) -> None:
         """Make the container or folder that it is, unless it is there."""

@@ -253,11 +253,11 @@ def _more(cache: str) -> Iterator[tuple[str, str]]:
 
     own = store.pythons(cache)
     changed = set(_unsealed(own))
-    for folder in glob.glob(f"{glob.escape(own)}/*-*"):
+    for folder in sorted(glob.glob(f"{glob.escape(own)}/*-*")):
         if not os.path.islink(folder) and folder not in changed:
             yield f"{folder}/bin/python3", "rechain"
     mise = os.environ.get("MISE_DATA_DIR") or os.path.expanduser("~/.local/share/mise")
-    for path in glob.glob(f"{mise}/installs/python/*/bin/python3"):
+    for path in sorted(glob.glob(f"{mise}/installs/python/*/bin/python3")):
         yield path, "mise"
     try:  # conda lists every environment it ever made here
         with open(os.path.expanduser("~/.conda/environments.txt"), encoding="utf-8") as file:

@@ -144,7 +144,8 @@ def requests(
         source_store: the datastore of the source folder; it is none of the inputs.
 
     Raises:
-        UserErrorException: something is data, but not in a form that a run can get.
+        UserErrorException: something is data, but not in a form that a run can get; or an output
+            is to go where nothing can be written.
     """
     read: list[dict[str, Any]] = []
     written: list[dict[str, Any]] = []
@@ -184,6 +185,11 @@ def requests(
                 f"{value!r} is no argument; say how the run gets at it: dataset.as_mount(), "
                 "datastore.path(...).as_mount()."
             )
+    if written:
+        from rechain.data.storage import check_writable
+
+        for one in written:
+            check_writable(one["store"]["name"], one["store"]["url"])
     return read, written
 
 

@@ -117,7 +117,7 @@ class Scan:
     def _list(self, prefix: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(f"{self.source}/{prefix}") as entries:
-                return list(entries)
+                return sorted(entries, key=lambda entry: entry.name)
         except FileNotFoundError:
             if not prefix:
                 raise SnapshotException(

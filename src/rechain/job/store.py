@@ -183,5 +183,8 @@ def _place(temporary: str, path: str) -> None:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.rename(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass  # a signal came when it had been renamed
         raise

@@ -48,7 +48,8 @@ def changes(one: dict[str, Any]) -> str:
 
 
 def _said(one: dict[str, Any], what: str) -> str:
-    return f"the input {one['name']} was written to while the run went on: {what}"
+    kept = " (only in a container is a mounted dataset read-only)" * (one["kind"] == "dataset")
+    return f"the input {one['name']} was written to while the run went on{kept}: {what}"
 
 
 def _count(names: list[str], sort: str) -> str:

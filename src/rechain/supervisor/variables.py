@@ -70,6 +70,8 @@ def surround(
         path.insert(0, _HOOKS)
     path += [one for one in given if one and not one.startswith((_GUEST, installed))]
     environment["PYTHONPATH"] = ":".join(path)
+    # Where a script dies in C, the log has the stack: a signal has no traceback.
+    environment.setdefault("PYTHONFAULTHANDLER", "1")
 
 
 def site_of(packages: str, found: dict[str, Any]) -> str:

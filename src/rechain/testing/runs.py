@@ -163,7 +163,7 @@ def from_outside(pids: list[int], inner: int) -> int:
     raise ProcessLookupError(f"there is no process {inner} there")
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     """Wait until a condition holds, and return its value.
 
     Raises:
@@ -176,7 +176,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> An
     return value
 
 
-def wait_for_end(run: RunPaths, seconds: float = 20) -> RunState:
+def wait_for_end(run: RunPaths, seconds: float = 120) -> RunState:
     """Wait until a run's end is recorded, and return its state.
 
     Raises:

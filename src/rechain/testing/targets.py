@@ -58,8 +58,8 @@ class TargetConformance:
         Returns:
             The run's status, and its `end` event.
         """
-        state = wait_for_end(run, 60)
-        wait_for(lambda: not processes_of(run), "no process is left", 10)
+        state = wait_for_end(run)
+        wait_for(lambda: not processes_of(run), "no process is left")
         assert state.end is not None
         return state.status, state.end
 
@@ -171,7 +171,7 @@ class TargetConformance:
     def test_cancel(self, target: Target, workspace: Path, request_: str) -> None:
         """The whole tree ends, with the cause `canceled`."""
         run = self.start(target, workspace, _WITH_CHILD, grace_seconds=5)
-        wait_for(lambda: os.path.exists(f"{run.work}/ready"), "the script is up", 60)
+        wait_for(lambda: os.path.exists(f"{run.work}/ready"), "the script is up")
         ask_to_stop(run, at_once=request_ == "kill")
         status, end = self.finish(run)
         assert (status, end["cause"]) == ("Canceled", "canceled")
@@ -190,7 +190,7 @@ class TargetConformance:
         """After the grace period, and its children with it."""
         script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _WITH_CHILD
         run = self.start(target, workspace, script, grace_seconds=0.2)
-        wait_for(lambda: os.path.exists(f"{run.work}/ready"), "the script is up", 60)
+        wait_for(lambda: os.path.exists(f"{run.work}/ready"), "the script is up")
         ask_to_stop(run)
         _, end = self.finish(run)
         assert end["cause"] == "canceled"
@@ -199,7 +199,7 @@ class TargetConformance:
     def test_a_script_may_use_its_grace(self, target: Target, workspace: Path) -> None:
         """SIGTERM comes first, so that a checkpoint can be written."""
         run = self.start(target, workspace, _TIDY, grace_seconds=30)
-        wait_for(lambda: os.path.exists(f"{run.work}/ready"), "the script is up", 60)
+        wait_for(lambda: os.path.exists(f"{run.work}/ready"), "the script is up")
         ask_to_stop(run)
         assert self.finish(run)[1]["exit_code"] == 5
         assert os.path.exists(f"{run.work}/checkpoint")
@@ -226,6 +226,8 @@ class TargetConformance:
         living = self.start(target, workspace, _WITH_CHILD)
         gone = self.start(target, workspace, "pass")
         self.finish(gone)
+        # A scheduler may need a moment to see that the processes are gone.
+        wait_for(lambda: target.poll([gone])[gone.run_id].alive is False, "it is gone")
         seen = target.poll([living, gone])
         assert seen[living.run_id].alive is True
         assert seen[gone.run_id].alive is False

@@ -21,6 +21,7 @@ from rechain.planned import azures
 from rechain.record import jsonl
 from rechain.record.causes import TERMINAL
 from rechain.workspace.compute_status import AmlComputeStatus, Share
+from rechain.workspace.place import warn_of_gpus
 from rechain.workspace.target_files import absent, check_name, default_cluster, names, read, record
 
 TYPE_CHECKING = False
@@ -82,6 +83,9 @@ class ComputeTarget(ABC):
     ) -> ComputeTarget:
         """Make a target. It is there at once; one of the same name gets the new settings.
 
+        Its nodes are shares of this machine: where their size has GPUs that this machine lacks,
+        a `UserWarning` says so.
+
         Args:
             workspace: where it will belong.
             name: its name. Pools of one name are one pool on this machine, whoever uses it.
@@ -120,6 +124,8 @@ class ComputeTarget(ABC):
                         "name."
                     )
             jsonl.write_atomic(path, {**document, "created": before["created"]})
+        elif on is None and settings["vm_size"]:
+            warn_of_gpus(name, sizes.find(settings["vm_size"]))
         return ComputeTarget(workspace, name)
 
     @staticmethod

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rechain.workspace.workspace import Workspace
 
-__all__ = ["place_of", "pool_of"]
+__all__ = ["place_of", "pool_of", "warn_of_gpus"]
 
 _MADE_FOR_THE_RUN = (None, "amlcompute")
 
@@ -97,6 +97,31 @@ def pool_of(
         "memory_gib": size.memory_gib if size else None,
         "gpus": size.gpus if size else 0,
     }
+
+
+def warn_of_gpus(name: str, size: sizes.Size) -> None:
+    """Warn of a size with GPUs on a machine that has none, before anybody trains on them.
+
+    Args:
+        name: the pool that is being made.
+        size: that of its nodes.
+    """
+    if not size.gpus:
+        return
+    import os
+    import warnings
+
+    from rechain.environment import gpu
+
+    there, why = gpu.look(os.environ)
+    if there:
+        return  # that they are fewer than asked for, the run says: its nodes share them
+    warnings.warn(
+        f"the nodes of {name!r}, {size.name}, have {size.gpus} GPU{'s' * (size.gpus > 1)} each in "
+        f"Azure; here they are shares of this machine, which has none ({why}): scripts run on the "
+        "CPU, and those with use_gpu=True fail.",
+        stacklevel=3,
+    )
 
 
 def _check_count(target: object, settings: dict[str, Any], node_count: int) -> None:

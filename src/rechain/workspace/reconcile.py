@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rechain.compute.target import Observation
     from rechain.record.paths import RunPaths
 
-__all__ = ["LOST", "reconcile"]
+__all__ = ["LOST", "reconcile", "send_outputs"]
 
 LOST = "supervisor_lost"
 
@@ -68,24 +68,38 @@ def reconcile(run: RunPaths, job: dict[str, Any]) -> Observation | None:
     try:
         here = not job.get("slurm")
         if give_up(run, told.pop("cause"), told.pop("message"), here=here, **told):
-            _send_rest(run, job)
+            send_outputs(run, job)
     except OSError:
         pass  # a folder that is ours to read only: its owner will say it
     return None
 
 
-def _send_rest(run: RunPaths, job: dict[str, Any]) -> None:
-    """Have what a run wrote sent to datastores, as far as that is not there yet."""
+def send_outputs(run: RunPaths, job: dict[str, Any], *, attended: bool = False) -> bool:
+    """Have what an ended run wrote sent to datastores, as far as that is not there yet.
+
+    Args:
+        run: the run.
+        job: its job document.
+        attended: whether to wait for that, and to say on stderr how it goes.
+
+    Returns:
+        False if it failed; who does not attend it cannot know.
+    """
     attempt = run.last_attempt()
     if attempt is None or not (job.get("outputs") and os.path.exists(run.inputs)):
-        return
+        return True  # nothing of the script ran
     import subprocess
 
     source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.insert(0, {source!r}); import rechain.data.__main__"
-    command = [sys.executable, "-I", "-c", code, "rest", run.root, attempt.send_result]
+    what = "take" if attended else "rest"
+    command = [sys.executable, "-I", "-c", code, what, run.root, attempt.send_result]
     with open(attempt.prepare_log, "ab") as log:
-        subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        into = 2 if attended else log
+        ended = subprocess.run(
+            command, check=False, stdin=subprocess.DEVNULL, stdout=into, stderr=into
+        )
+    return not ended.returncode
 
 
 def _settled(run: RunPaths, job: dict[str, Any]) -> bool:

@@ -214,7 +214,7 @@ def _python(executable: str, minor: str, target: str) -> None:
         _copy_file(wheel, f"{target}/share/python-wheels/{os.path.basename(wheel)}")
     for shared in glob.glob(f"{prefix}/lib/libpython{minor}*.so*"):
         _copy_file(shared, f"{target}/lib/{os.path.basename(shared)}")
-    modules = glob.glob(f"{library}/lib-dynload/*.so")
+    modules = sorted(glob.glob(f"{library}/lib-dynload/*.so"))
     for name, path in _needed([executable, *modules], f"{prefix}/lib").items():
         if not os.path.exists(f"{target}/lib/{name}"):
             inside = os.path.realpath(path).startswith(f"{os.path.realpath(prefix)}/")
