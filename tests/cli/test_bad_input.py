@@ -74,7 +74,7 @@ BAD = {
 # What is wrong whatever there is on the machine.
 USAGE = {
     "folder alone", "nothing", "option", "env", "env not set", "tag", "version of another's",
-    "image empty", "image without docker",
+    "image empty", "image without docker", "version of a conda file's", "channel alone",
 }  # fmt: skip
 
 
