@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from rechain import Environment, Estimator, Experiment, ScriptRunConfig, Workspace
-from rechain.environment import engines, store
+from rechain.environment import engines, store, stored
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.image import names
 from rechain.environment.image.ensure import LABEL, ensure
@@ -116,6 +116,30 @@ def test_one_more_package_makes_one_layer_new(
 
     engine.run("rmi", "--force", made["id"])
     assert run_in(engine, built(wanted(engine, recipe, python, pip), cache), "true") == ""
+
+
+@pytest.mark.matrix
+def test_an_image_whose_archive_was_removed_is_built_again(engine, cache, tmp_path) -> None:
+    spec = wanted(engine, pip=["six"])
+    found, run, said = prepare(spec, cache), tmp_path / "run_1", list[str]()
+    run.mkdir()
+    store.want(cache, spec, str(run))
+
+    def made():
+        said.clear()
+        return ensure(spec, found, cache, engines.find()[0], said.append, carried=True)
+
+    first = made()
+    assert any("kept for other nodes" in line for line in said)
+    engine.run("rmi", "--force", first["reference"])
+    assert stored.collect_carried(cache, 0) == 0
+    assert made()["loaded"]["from"].endswith(f"-{engine.name}.tar")
+    run.rmdir()
+    assert stored.collect_carried(cache, 0) > 1 << 20
+    engine.run("rmi", "--force", first["reference"])
+    assert "loaded" not in made()
+    assert any("building the image" in line for line in said)
+    assert stored.collect_carried(cache, 0) > 1 << 20
 
 
 @pytest.mark.matrix

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rechain.environment import store
+from rechain.environment import store, stored
 from rechain.record import jsonl
 
 pytestmark = pytest.mark.fast
@@ -143,3 +143,36 @@ def test_facts_of_a_searched_interpreter_hold_until_it_changes(tmp_path, base):
 
 def test_facts_of_nothing_are_nothing(tmp_path):
     assert store.interpreter_facts(str(tmp_path), "/no/python")["version"] is None
+
+
+def test_archives_of_images_stay_as_long_as_a_run_that_was_submitted(tmp_path):
+    cache, run = str(tmp_path / "cache"), tmp_path / "run_1"
+    run.mkdir()
+    image = {"image": {"digest": "c" * 64}}
+    built = {"kind": "venv", "digest": "a" * 64, "gpu": {"digest": "b" * 64}, **image}
+    with_gpu = {**built, "digest": "b" * 64}
+    taken = {"kind": "user-managed", "image": {"digest": "d" * 64}}
+    other = {**built, "digest": "e" * 64}
+    paths = []
+    for spec in (built, with_gpu, taken, other):
+        paths.append(Path(f"{store.image(cache, spec, 'podman')[:-5]}.tar"))
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        paths[-1].write_bytes(b"x" * 8192)
+        Path(f"{paths[-1]}.json").write_text("{}")
+    store.want(cache, built, str(run))
+    store.want(cache, taken, str(run))
+    assert stored.collect_carried(cache, 86400) == 0
+    freed = paths[-1].stat().st_blocks * 512
+    assert stored.collect_carried(cache, 0, dry=True) == freed
+    assert all(path.exists() for path in paths)
+    assert stored.collect_carried(cache, 0) == freed
+    assert [path.exists() for path in paths] == [True, True, True, False]
+    run.rmdir()
+    assert stored.collect_carried(cache, 0) == 3 * freed
+    assert os.listdir(paths[0].parent) == []
+    left = Path(f"{paths[0]}.123.part")
+    left.write_bytes(b"x" * 8192)
+    assert stored.collect_carried(cache, 0) == 0  # it may be at work
+    os.utime(left, (0, 0))
+    assert stored.collect_carried(cache, 0) == freed
+    assert not left.exists()

@@ -9,11 +9,13 @@ finished one:
     envs/<folder>/                       a finished environment with its lock.json and its seal;
                                          renamed here
     envs/.building.<...>/                one being built, named after its owner
-    images/<digests>.<engine>.json       an image that an engine has, and what is where in it
+    images/<digests>-<engine>.json       an image that an engine has, and what is where in it
+    images/<digests>-<engine>.tar        the image itself, for other nodes to load
     packs/<folder>.tar                   one of them as a single file, see `packed`
     uses/<folder>/<run id>               a link to the folder of a run that uses it; or to the
                                          /proc/<pid> of an open shell
     uses/<digest of the spec>/<run id>   the same for one that was submitted and will use it
+    uses/<digests of an image>/<run id>  the same for its image
     checked/<folder>                     the seal of when its files were last compared by hash
     interpreters.json                    what the Pythons of this machine said about themselves
     mpis.json                            what the MPI launchers of this machine said
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cache_root",
+    "carried",
     "checked",
     "contents",
     "engine",
@@ -130,6 +133,8 @@ def want(cache: str, environment: dict[str, Any], root: str) -> None:
     for one in (environment, environment.get("gpu", {})):
         if "digest" in one:
             use(cache, one["digest"], root)
+        if "image" in environment:
+            use(cache, _image({**one, "image": environment["image"]}), root)
 
 
 def use(cache: str, prefix: str, root: str) -> None:
@@ -214,8 +219,20 @@ def image(cache: str, environment: dict[str, Any], engine: str) -> str:
         environment: the `environment` of a job, settled, with an `image`.
         engine: the name of what keeps the image.
     """
-    parts = [environment.get("digest", "")[:32], environment["image"]["digest"][:32], engine]
-    return f"{cache}/images/{'-'.join(part for part in parts if part)}.json"
+    return f"{cache}/images/{_image(environment)}-{engine}.json"
+
+
+def _image(environment: dict[str, Any]) -> str:
+    parts = [environment.get("digest", "")[:32], environment["image"]["digest"][:32]]
+    return "-".join(part for part in parts if part)
+
+
+def carried(cache: str) -> list[tuple[str, str]]:
+    """Return the archives of images that other nodes load, each with its name in `users`."""
+    folder = f"{cache}/images"
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    found = [name for name in names if name.endswith(".tar")]
+    return [(f"{folder}/{name}", name.rpartition("-")[0]) for name in found]
 
 
 def find_image(cache: str, environment: dict[str, Any], engine: str) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ __all__ = [
     "Stored",
     "all_stored",
     "collect",
+    "collect_carried",
     "collect_unpacked",
     "find",
     "frees",
@@ -27,6 +28,8 @@ __all__ = [
     "size",
     "verify",
 ]
+
+_A_DAY = 86400.0  # seconds; no engine writes an archive that slowly
 
 # What stands in an environment beside the files that its packages list.
 _NOT_RECORDED = ("_virtualenv.py", "_virtualenv.pth", "distutils-precedence.pth")
@@ -289,6 +292,39 @@ def collect_unpacked(
         if not dry:
             with workbench(cache) as bench:
                 os.rename(folder, f"{bench}/{os.path.basename(folder)}")
+    return total
+
+
+def collect_carried(cache: str, seconds: float, dry: bool = False) -> int:
+    """Remove the archives of images for other nodes that no run folder refers to any more.
+
+    An image of which there is none is built again where it is missing.
+
+    Args:
+        cache: what `store.cache_root` returned.
+        seconds: one that was written or loaded since stays.
+        dry: whether nothing is removed.
+
+    Returns:
+        The bytes that this frees.
+    """
+    total, now = 0, time.time()
+    for path, name in store.carried(cache):
+        facts = os.stat(path)
+        if store.users(cache, name) or facts.st_mtime > now - seconds:
+            continue
+        total += facts.st_blocks * 512
+        if not dry:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}.json")  # without it nobody loads the archive
+            os.unlink(path)
+            store.forget_users(cache, name)
+    for path in glob.glob(f"{glob.escape(cache)}/images/*.tar.*.part"):  # of who was killed
+        facts = os.stat(path)
+        if facts.st_mtime < now - max(seconds, _A_DAY):
+            total += facts.st_blocks * 512
+            if not dry:
+                os.unlink(path)
     return total
 
 

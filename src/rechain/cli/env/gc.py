@@ -21,7 +21,8 @@ def command(days: float, dry: bool) -> None:
 
     A run that used an environment, or was submitted and will, keeps it, in whatever workspace,
     until its folder is deleted; so does a shell that is open in it. What was removed is built
-    again, the same, when it is asked for.
+    again, the same, when it is asked for. So it is with the archives from which nodes of a
+    cluster load images; what an engine itself has stays.
     """
     from rechain.environment import locks, store, stored
 
@@ -31,17 +32,20 @@ def command(days: float, dry: bool) -> None:
     bytes_of = {one.name: stored.frees(one) for one in stored.all_stored(cache)}
     found = stored.collect(cache, days * 86400, others, dry)
     unpacked = stored.collect_unpacked(cache, days * 86400, found, dry)
+    carried = stored.collect_carried(cache, days * 86400, dry)
     word = "would remove" if dry else "removed"
     for one in found:
         size = f"{bytes_of[one.name] / 1e6:.1f} MB"
         click.echo(f"{word} {one.name[:12]}  {size:>10}  {locks.shown(one.lock)}")
     if unpacked:
         click.echo(f"{word} packages of conda  {unpacked / 1e6:.1f} MB")
-    if not found and not unpacked:
+    if carried:
+        click.echo(f"{word} images for other nodes  {carried / 1e6:.1f} MB")
+    if not found and not unpacked and not carried:
         young = len(stored.collect(cache, 0, others, dry=True))
         age = "a day" if days == 1 else f"{days:g} days"
         more = f": {young} unused, younger than {age}" if young else ""
         click.echo(f"nothing to remove{more}", err=True)
         return
-    total = (unpacked + sum(bytes_of[one.name] for one in found)) / 1e6
+    total = (unpacked + carried + sum(bytes_of[one.name] for one in found)) / 1e6
     click.echo(f"{'would free' if dry else 'freed'} {total:.1f} MB; uv's cache keeps its wheels")

@@ -165,6 +165,8 @@ def _carried(
         return None
     say(f"loading the image {known['reference']}, which another node has built")
     started = time.monotonic()
+    with contextlib.suppress(OSError):
+        os.utime(archive)  # it is in use: `rechain env gc` leaves it
     said = engine.call("load", "--input", archive)
     if said.code or not inspect(engine, known["id"]):
         say(f"note: it cannot be loaded from {archive}: {said.reason}")
