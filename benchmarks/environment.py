@@ -70,15 +70,15 @@ class Studio:
         argv = [self._python, "-I", "-m", "rechain.environment", job, result]
         return Command(argv, self.variables, self.folder, before)
 
-    def pips(self, *options: str) -> dict[str, Command]:
-        """Return the commands that make the same by the rivals."""
-        made = {_PIP: self.pip(*options)}
+    def pips(self, *options: str, spec: dict[str, Any] | None = None) -> dict[str, Command]:
+        """Return the commands that make the same by the rivals, to whom each version is given."""
+        made = {_PIP: self.pip(*options, spec=spec)}
         if self._virtualenv is not None:
             maker = f'"{self._virtualenv}/virtualenv" -q -p "{interpreter(PYTHON)}"'
-            made[_VIRTUALENV] = self.pip(*options, maker=maker)
+            made[_VIRTUALENV] = self.pip(*options, maker=maker, spec=spec)
         return made
 
-    def pip(self, *options: str, maker: str = "") -> Command:
+    def pip(self, *options: str, maker: str = "", spec: dict[str, Any] | None = None) -> Command:
         """Return the command that makes the same by venv, or another maker, and pip."""
         maker = maker or f'"{interpreter(PYTHON)}" -m venv'
         target = self.folder / "by-pip"
@@ -86,16 +86,16 @@ class Studio:
 
         def before() -> None:
             shutil.rmtree(target, ignore_errors=True)
-            packages = self.lock()["packages"]
+            packages = self.lock(spec)["packages"]
             pins.write_text("".join(f"{at['name']}=={at['version']}\n" for at in packages))
 
         install = f'"{target}/bin/python" -m pip install -q {" ".join(options)} -r "{pins}"'
         script = f'{maker} "{target}" && exec {install}'
         return Command(["/bin/sh", "-c", script], self.variables, self.folder, before)
 
-    def lock(self) -> dict[str, Any]:
-        """Return what the recipe resolved to."""
-        path = self.cache / "resolved" / f"{self.spec['digest']}.json"
+    def lock(self, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the recipe, or another spec, resolved to."""
+        path = self.cache / "resolved" / f"{(spec or self.spec)['digest']}.json"
         lock: dict[str, Any] = json.loads(path.read_text())["lock"]
         return lock
 
@@ -248,7 +248,8 @@ def _adding(lab: Lab, name: str, what: str, wheels: bool) -> Row:
 
     layered = studio.prepare(forget, studio.more(layered=True))
     whole = studio.prepare(forget, studio.more(layered=False))
-    rivals = studio.pips(*(["--no-cache-dir"] if wheels else []), f'"{_MORE}"')
+    # Of a wheel in a folder of links pip 18 does not see which Python it needs: no choice is left.
+    rivals = studio.pips(*(["--no-cache-dir"] if wheels else []), spec=studio.more(False))
 
     def once() -> dict[str, float]:
         return {

@@ -302,16 +302,15 @@ def requirement(package: dict[str, Any]) -> str:
 @contextmanager
 def workbench(cache: str) -> Iterator[str]:
     """Give a private folder beside the environments, named after this process; gone afterwards."""
-    import tempfile
-
     environments = store.environments(cache)
     os.makedirs(environments, exist_ok=True)
     clear_leavings(cache)
     here = host.identity()
     owner = host.process(os.getpid())
     marks = [_mark(here), here["boot_id"], here["pid_ns"].strip("pid:[]"), owner["pid"]]
-    name = ".".join(str(part) for part in [*marks, owner["start"], ""])
-    folder = tempfile.mkdtemp(prefix=f"{_BUILDING}{name}", dir=environments)
+    name = ".".join(str(part) for part in [*marks, owner["start"], os.urandom(4).hex()])
+    folder = f"{environments}/{_BUILDING}{name}"
+    os.mkdir(folder, 0o700)
     try:
         yield folder
     finally:

@@ -283,13 +283,13 @@ def _key(executable: str) -> str | None:
 
 
 def _ask_all(cache: str, paths: list[str]) -> dict[str, dict[str, Any]]:
-    from concurrent.futures import ThreadPoolExecutor
-
     document = store.read_known(store.interpreters(cache)) or {"schema": 1, "probes": {}}
     probes: dict[str, dict[str, Any]] = document["probes"]
     stats = {path: stat for path in paths if (stat := _stat(path))}
     unknown = [p for p, stat in stats.items() if p not in probes or probes[p]["stat"] != stat]
     if unknown:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(4) as pool:
             for path, facts in zip(unknown, pool.map(_ask, unknown), strict=True):
                 probes[path] = {"stat": stats[path], "facts": facts}

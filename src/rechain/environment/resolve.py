@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rechain.environment import uv
@@ -27,7 +26,6 @@ _HERE = ("wanted", "mpiexec", "variables")  # of an MPI: where it is on this mac
 _NO_DATE = "2100-01-01T00:00:00Z"
 
 
-@dataclass
 class Plan:
     """What the resolver is told.
 
@@ -38,10 +36,11 @@ class Plan:
         notes: where the user's wish replaces the recipe's.
     """
 
-    requirements: list[str]
-    constraints: list[str]
-    undated: list[str]
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, requirements: list[str], undated: list[str]) -> None:
+        self.requirements = requirements
+        self.constraints: list[str] = []
+        self.undated = undated
+        self.notes: list[str] = []
 
 
 def plan(
@@ -74,7 +73,7 @@ def plan(
     wanted, bounds = holding(pip), holding(constraints)
     pins = {one.name: one for one in map(Requirement, cell.pins)}
     limits = [Requirement(text) for text in cell.constraints]
-    made = Plan([str(one) for one in wanted], [], list(recipe.build_undated))
+    made = Plan([str(one) for one in wanted], list(recipe.build_undated))
     for one in (*wanted, *bounds):
         exact = _exact(one)
         pin = pins.get(one.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator
 
@@ -42,19 +43,17 @@ def put(prefix: str) -> None:
     Args:
         prefix: the folder, of an environment or of what those stand on.
     """
+    found = store.contents(prefix, _close)
     for folder, folders, names in os.walk(prefix):
         if "__pycache__" in folders:
             folders.remove("__pycache__")
         elif any(name.endswith(".py") for name in names):
             os.mkdir(f"{folder}/__pycache__")
-        for name in names:
-            _close(f"{folder}/{name}")
         if folder != prefix:
-            _close(folder)
-    found = store.contents(prefix)
+            _close(folder, os.lstat(folder))
     with open(f"{prefix}/seal", "x", encoding="utf-8", errors="surrogateescape") as file:
         file.write(found)
-    _close(f"{prefix}/seal")
+    _close(f"{prefix}/seal", os.lstat(f"{prefix}/seal"))
 
 
 def remember(prefix: str, checked: str) -> None:
@@ -70,8 +69,7 @@ def remember(prefix: str, checked: str) -> None:
     os.replace(beside, checked)
 
 
-def _close(path: str) -> None:
-    status = os.lstat(path)
+def _close(path: str, status: os.stat_result) -> None:
     link = status.st_mode & 0o170000 == 0o120000
     if not link and status.st_mode & _WRITE:
         os.chmod(path, status.st_mode & 0o7777 & ~_WRITE)
@@ -96,8 +94,6 @@ def damaged(site: str, packages: Collection[str], checked: str) -> list[str]:
         packages: the names of those to look at.
         checked: a file that remembers what was found to be right; it need not be there.
     """
-    from packaging.utils import canonicalize_name
-
     prefix = os.path.dirname(os.path.dirname(os.path.dirname(site)))
     try:
         with open(checked, encoding="utf-8", errors="surrogateescape") as file:
@@ -108,7 +104,7 @@ def damaged(site: str, packages: Collection[str], checked: str) -> list[str]:
     right = {line.partition("\0")[0] for line in lines if line in known}
     found = []
     for info in _infos(site, packages):
-        name = canonicalize_name(os.path.basename(info).partition("-")[0])
+        name = _name(info)
         files = list(record(f"{info}/RECORD"))
         full = ((os.path.normpath(f"{site}/{path}"), digest) for path, digest in files)
         wrong = any(
@@ -135,14 +131,15 @@ def forget(site: str, packages: Collection[str]) -> None:
 
 
 def _infos(site: str, packages: Collection[str]) -> list[str]:
-    from packaging.utils import canonicalize_name
+    return [info for info in glob.glob(f"{site}/*.dist-info") if _name(info) in packages]
 
-    found = glob.glob(f"{site}/*.dist-info")
-    return [
-        info
-        for info in found
-        if canonicalize_name(os.path.basename(info).partition("-")[0]) in packages
-    ]
+
+def _name(info: str) -> str:
+    """Return the canonical name of a package by its dist-info: PEP 503's, without packaging.
+
+    Each build needs it, and importing that costs as much as looking at each file.
+    """
+    return re.sub(r"[-_.]+", "-", os.path.basename(info).partition("-")[0]).lower()
 
 
 def record(path: str) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ from rechain.record import jsonl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = [
@@ -279,12 +280,18 @@ def seal_of(prefix: str) -> str:
         return ""
 
 
-def contents(prefix: str) -> str:
+def contents(
+    prefix: str, visit: Callable[[str, os.stat_result], object] = lambda path, status: None
+) -> str:
     """Return a line for each file of a sealed folder: its path, size and modification time (ns).
 
     Modes do not hold root back, and others can change them: so each run looks. That is one lstat
     per file, 7 ms for Chainer and NumPy. Not looked at is the bytecode that Python writes itself.
     Neither inodes nor change times count: they differ in a copy, or when uv links a file again.
+
+    Args:
+        prefix: the folder.
+        visit: is called with each file's path and status.
     """
     lines = []
     folders = [prefix]
@@ -297,6 +304,7 @@ def contents(prefix: str) -> str:
                         folders.append(entry.path)
                     continue
                 status = entry.stat(follow_symlinks=False)
+                visit(entry.path, status)
                 lines.append(f"{entry.path[begin:]}\0{status.st_size} {status.st_mtime_ns}\n")
     lines.sort()
     return "".join(line for line in lines if not line.startswith("seal\0"))
