@@ -56,8 +56,9 @@ def cli() -> None:
     Exit codes: 0; 1 a failure; 2 wrong usage. `run` and `replay` end with the
     script's own; their help has more.
 
-    For completion by the shell: eval "$(_RECHAIN_COMPLETE=bash_source rechain)", or zsh_source
-    or fish_source.
+    \b
+    Completion by the shell (zsh_source and fish_source for others):
+      eval "$(_RECHAIN_COMPLETE=bash_source rechain)"
     """  # noqa: D301
 
 

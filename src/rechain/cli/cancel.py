@@ -12,7 +12,9 @@ __all__ = ["command"]
 @click.command("cancel", short_help="End runs.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--kill", is_flag=True, help="Without the grace period.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Until they have ended.")
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Wait until they have ended."
+)
 def command(runs: tuple[str, ...], kill: bool, wait: bool) -> None:
     """End each RUN: SIGTERM, a grace period, SIGKILL, to every process of it."""
     from rechain.record.causes import TERMINAL

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from rechain.cli.shared import Verbs
 from rechain.exceptions import UserErrorException
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group("data", short_help="Datastores: name them, fill them, look into them.")
+@click.group("data", cls=Verbs, short_help="Datastores: name them, fill them, look into them.")
 def command() -> None:
     """Datastores: name them, fill them, look into them.
 
@@ -30,18 +31,6 @@ def _place(text: str) -> tuple[Datastore, str]:
 
     name, _, path = text.partition("/")
     return Datastore(Workspace.local(), name), path
-
-
-@command.command("datastores", short_help="List the datastores.")
-def datastores() -> None:
-    """List the datastores: name, kind, where it is; * marks the default."""
-    from rechain.workspace import Workspace
-
-    workspace = Workspace.local()
-    default = workspace.get_default_datastore().name
-    for name, store in workspace.datastores.items():
-        mark = "*" if name == default else " "
-        click.echo(f"{mark} {name:<24} {store.datastore_type:<10} {store.url}")
 
 
 @command.command("add", short_help="Give a folder or an address a name.")
@@ -83,6 +72,18 @@ def add(
         made.set_as_default()
 
 
+@command.command("datastores", short_help="List the datastores.")
+def datastores() -> None:
+    """List the datastores: name, kind, where it is; * marks the default."""
+    from rechain.workspace import Workspace
+
+    workspace = Workspace.local()
+    default = workspace.get_default_datastore().name
+    for name, store in workspace.datastores.items():
+        mark = "*" if name == default else " "
+        click.echo(f"{mark} {name:<24} {store.datastore_type:<10} {store.url}")
+
+
 def _secret(name: str) -> str:
     if sys.stdin.isatty():
         return str(click.prompt(name, hide_input=True, err=True))
@@ -97,13 +98,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not mark:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE")
     return name, value
-
-
-@command.command("rm", short_help="Forget a datastore; its files stay.")
-@click.argument("name")
-def rm(name: str) -> None:
-    """Forget the datastore NAME; its files stay where they are."""
-    _place(name)[0].unregister()
 
 
 @command.command("ls", short_help="List files.")
@@ -209,3 +203,10 @@ def chainer(dataset: str, sources: tuple[str, ...], to: str, overwrite: bool) ->
             )
         else:
             click.echo(f"{to}/{one}")
+
+
+@command.command("rm", short_help="Forget a datastore; its files stay.")
+@click.argument("name")
+def rm(name: str) -> None:
+    """Forget the datastore NAME; its files stay where they are."""
+    _place(name)[0].unregister()

@@ -12,7 +12,7 @@ __all__ = ["command"]
 @click.command("export", short_help="Write runs to one file.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
-    "-o", "output", metavar="FILE", required=True,
+    "-o", "--output", metavar="FILE", required=True,
     help="The file: .tar, .tar.gz, .tar.xz or (with Python 3.14) .tar.zst.",
 )  # fmt: skip
 def command(runs: tuple[str, ...], output: str) -> None:

@@ -24,7 +24,7 @@ __all__ = ["command"]
 def command(
     run: str, names: tuple[str, ...], output: str | None, send: bool, as_json: bool
 ) -> None:
-    """List the files of RUN with their kind and size, or copy those named.
+    """List the files of RUN, the newest by default, with kind and size; or copy those named.
 
     What a run writes to datastores is sent while it goes on, and the rest at its end. --send is
     for what was left: after `cancel --kill`, or when the datastore could not be reached.

@@ -27,7 +27,10 @@ def command(
     attempt: int | None,
     prepare: bool,
 ) -> None:
-    """Print what RUN wrote to stdout and stderr. Ctrl-C leaves the run alone."""
+    """Print what RUN, the newest by default, wrote to stdout and stderr.
+
+    Ctrl-C leaves the run alone.
+    """
     from rechain.exceptions import UserErrorException
     from rechain.record.follow import follow, tails_of
 

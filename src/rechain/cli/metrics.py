@@ -14,7 +14,7 @@ __all__ = ["command"]
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(run: str, name: str | None, as_json: bool) -> None:
-    """Print the metrics of RUN, or all values of the one named NAME."""
+    """Print the metrics of RUN, the newest by default, or all values of the one named NAME."""
     from rechain.exceptions import UserErrorException
 
     found = find_run(run)

@@ -27,7 +27,9 @@ __all__ = ["command"]
 def command(
     run: str, verify: bool, env: tuple[str, ...], target: str | None, quiet: bool, as_json: bool
 ) -> None:
-    """Run RUN once more, as a new run: its snapshot, lock, arguments and variables.
+    """Run RUN, the newest by default, once more as a new run.
+
+    It has the same snapshot, lock, arguments and variables.
 
     An environment that is gone is built again from its lock. Secret variables are recorded
     nowhere: set them before. Exit codes are those of `rechain run`; with --verify it is 1 if the

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from rechain.cli.shared import find_run
+from rechain.cli.shared import Look, find_run
 
 __all__ = ["command"]
 
@@ -23,9 +23,11 @@ def command(runs: tuple[str, ...], yes: bool, force: bool) -> None:
     found = list({run.id: run for run in map(find_run, runs)}.values())
     given_up = []
     for run in found:
-        if run.get_status() in TERMINAL:
+        with Look(run, "").told_if_slow():
+            ended = run.get_status() in TERMINAL
+            silence = "" if ended else run._look()[1]
+        if ended:
             continue
-        silence = run._look()[1]
         if silence and force:
             given_up.append(run)
             continue

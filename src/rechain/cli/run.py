@@ -223,6 +223,11 @@ def command(
     Options stand before SCRIPT, what follows SCRIPT is the script's own.
 
     \b
+    rechain run --framework-version 7.0.0 --pip scikit-learn train.py --epoch 5
+    rechain run --user-managed -n 2 --time-limit 2h code train.py
+    rechain run --detach --target lab --gpu required train.py
+
+    \b
     Exit codes: the script's own; 2 wrong usage; 124 time limit or stalled;
     125 environment, input or Rechain itself; 128+n it died of signal n.
 

@@ -25,7 +25,13 @@ _OUTCOME = 30  # columns: a longer one, where nothing is cut, moves only its own
 
 @click.command("runs", short_help="List the newest runs.")
 @click.option(
-    "-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="How many."
+    "-n",
+    "--number",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many.",
 )
 @click.option("-e", "--experiment", metavar="NAME", help="Only of this experiment.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

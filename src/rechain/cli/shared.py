@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -9,7 +10,7 @@ import click
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
     from rechain.workspace import Run, Workspace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RUN",
     "Look",
+    "Verbs",
     "age",
     "colored",
     "duration",
@@ -85,6 +87,14 @@ def find_run(name: str) -> Run:
     raise UserErrorException(f"there is no run yet in the workspace {here.path}")
 
 
+class Verbs(click.Group):
+    """A group whose verbs are listed as they are defined: in the order a person meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return their names."""
+        return list(self.commands)
+
+
 class Look:
     """Sees how a run stands, and says on stderr what keeps us waiting for the answer.
 
@@ -100,20 +110,27 @@ class Look:
 
     def __call__(self) -> str:
         """Return why it waits in a queue that is not ours, or nothing; see `follow`."""
+        with self.told_if_slow():
+            waits, silence = self.run._look()
+        if silence:
+            self._say(f"{silence}; {self._trying}")
+        return waits
+
+    @contextlib.contextmanager
+    def told_if_slow(self) -> Iterator[None]:
+        """Say what it waits for, if what is done within takes long: a cluster is asked."""
         if not self.run._job.get("slurm"):
-            return self.run._reconcile()
+            yield
+            return
         import threading
 
         slow = threading.Timer(_AT_ONCE, self._say, ["waiting for an answer of Slurm"])
         slow.daemon = True
         slow.start()
         try:
-            waits, silence = self.run._look()
+            yield
         finally:
             slow.cancel()
-        if silence:
-            self._say(f"{silence}; {self._trying}")
-        return waits
 
     def _say(self, text: str) -> None:
         kind = text.partition(" ")[0]  # the rest may change with every look

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rechain.cli.shared import colored, printable, workspace
+from rechain.cli.shared import Verbs, colored, printable, workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group("target", short_help="Add, show, remove or check a compute target.")
+@click.group("target", cls=Verbs, short_help="Add, show, remove or check a compute target.")
 def command() -> None:
     """Add, show, remove or check a compute target; `rechain targets` lists them."""
 
@@ -73,6 +73,44 @@ def add(name: str, slurm: bool, vm_sizes: tuple[str, ...], **settings: Any) -> N
         click.echo(f"note: {printable(note)}", err=True)
 
 
+@command.command("check", short_help="Try a cluster out.")
+@click.argument("name")
+@click.option("--wait", "seconds", type=click.FloatRange(1), default=300, show_default=True,
+              metavar="SECONDS", help="How long its job may wait in the queue.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(name: str, seconds: float, as_json: bool) -> int:
+    """Try the target NAME out with a small job: files, Python, packages, limits, time to start.
+
+    The exit code is 1 if something is so that runs will fail.
+    """
+    from rechain.workspace.compute_target import ComputeTarget
+    from rechain.workspace.slurm_compute import SlurmCompute
+
+    target = ComputeTarget(workspace(), name)
+    if not isinstance(target, SlurmCompute):
+        click.echo(f"{name} is a pool of this machine: there is nothing to check")
+        return 0
+    found = []
+    for finding in target.check(seconds):
+        found.append(finding)
+        if not as_json:
+            mark, color = _MARKS[finding.good]
+            line = f"{colored(mark, color)}  {finding.what.ljust(10)}  {printable(finding.words)}"
+            click.echo(line)
+    if as_json:
+        import json
+
+        click.echo(json.dumps([vars(finding) for finding in found]))
+    return int(any(finding.good is False for finding in found))
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{key} {it:g}" if isinstance(it, float) else f"{key} {it}"
+                     for key, it in value.items())  # fmt: skip
+
+
 @command.command("show", short_help="Show a target.")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -106,13 +144,6 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"{colored(key.ljust(columns), 'dim')}  {printable(text)}")
 
 
-def _words(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{key} {it:g}" if isinstance(it, float) else f"{key} {it}"
-                     for key, it in value.items())  # fmt: skip
-
-
 @command.command("rm", short_help="Forget a target.")
 @click.argument("name")
 def rm(name: str) -> None:
@@ -121,37 +152,6 @@ def rm(name: str) -> None:
 
     ComputeTarget(workspace(), name).delete()
     click.echo(f"{name} is forgotten; its runs go on")
-
-
-@command.command("check", short_help="Try a cluster out.")
-@click.argument("name")
-@click.option("--wait", "seconds", type=click.FloatRange(1), default=300, show_default=True,
-              metavar="SECONDS", help="How long its job may wait in the queue.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(name: str, seconds: float, as_json: bool) -> int:
-    """Try the target NAME out with a small job: files, Python, packages, limits, time to start.
-
-    Ends with 1 if something is so that runs will fail.
-    """
-    from rechain.workspace.compute_target import ComputeTarget
-    from rechain.workspace.slurm_compute import SlurmCompute
-
-    target = ComputeTarget(workspace(), name)
-    if not isinstance(target, SlurmCompute):
-        click.echo(f"{name} is a pool of this machine: there is nothing to check")
-        return 0
-    found = []
-    for finding in target.check(seconds):
-        found.append(finding)
-        if not as_json:
-            mark, color = _MARKS[finding.good]
-            line = f"{colored(mark, color)}  {finding.what.ljust(10)}  {printable(finding.words)}"
-            click.echo(line)
-    if as_json:
-        import json
-
-        click.echo(json.dumps([vars(finding) for finding in found]))
-    return int(any(finding.good is False for finding in found))
 
 
 _MARKS: dict[bool | None, tuple[str, str]] = {

@@ -15,7 +15,7 @@ __all__ = ["command"]
 def command(environment: str) -> int:
     """Compare each file of an environment with what was installed, and its packages with the lock.
 
-    Ends with 1 if something differs.
+    The exit code is 1 if something differs.
     """
     from rechain.environment import stored
 
