@@ -92,7 +92,12 @@ def test_one_more_package_makes_one_layer_new(
 ) -> None:
     said: list[str] = []
     log = tmp_path / "log"
-    made = built(wanted(engine, recipe, python, pip), cache, said.append, log)
+    base = new_base(engine, tmp_path)
+
+    def with_pip(*packages):
+        return wanted(engine, recipe, python, packages, asked=base)
+
+    made = built(with_pip(*pip), cache, said.append, log)
     assert [line.split()[0] for line in said] == ["building", "built"]
     assert re.search(r"(?im)^step \d+/\d+", log.read_text()), "the engine's own words"
     code = "import ssl, sqlite3, sys; print(sys.prefix, *map(int, sys.version_info[:2]))"
@@ -102,20 +107,20 @@ def test_one_more_package_makes_one_layer_new(
         code = "import chainer, sys; print(chainer.__version__)"
         assert run_in(engine, made, "python", "-c", code) == recipe.partition("-")[2]
 
-    more = built(wanted(engine, recipe, python, [*pip, "tqdm"]), cache)
+    more = built(with_pip(*pip, "tqdm"), cache)
     assert run_in(engine, more, "python", "-c", "import tqdm; print('there')") == "there"
     before, after = layers(engine, made), layers(engine, more)
     new = [layer for layer in after if layer not in before]
     assert len(new) <= 2, "what is copied, and what is compiled of it"
 
     said.clear()
-    again = built(wanted(engine, recipe, python, pip), cache, said.append)
+    again = built(with_pip(*pip), cache, said.append)
     assert (again["id"], said) == (made["id"], [])
     (facts,) = json.loads(engine.run("image", "inspect", made["id"]))
     assert re.fullmatch(r"[0-9a-f]{64}", facts["Config"]["Labels"][LABEL])
 
     engine.run("rmi", "--force", made["id"])
-    assert run_in(engine, built(wanted(engine, recipe, python, pip), cache), "true") == ""
+    assert run_in(engine, built(with_pip(*pip), cache), "true") == ""
 
 
 @pytest.mark.matrix

@@ -369,15 +369,16 @@ def test_a_container_that_somebody_ends_is_said(engine, tmp_path) -> None:
 
 
 @pytest.mark.matrix
-def test_a_daemon_that_is_killed_leaves_no_container_and_starts_without_it(tmp_path) -> None:
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_daemon_that_goes_leaves_no_container_and_starts_without_it(tmp_path, how) -> None:
     with DockerEngine() as engine, pytest.MonkeyPatch.context() as patch:
         for name, value in engine.environment.items():
             patch.setenv(name, value)
         made = Contained(engine, tmp_path, FAMILY, arguments=("600",)).comes_up()
         inside = host.process(host_pid_of_init(made))
-        engine.kill()
+        getattr(engine, how)()
         state = wait_for_end(made.run, PATIENCE)
-        assert state.end["cause"] == "killed"
+        assert state.end["cause"] == "killed", (state.end, made.text(made.attempt.container_log))
         assert not host.is_alive(inside)
         engine.start()
         made.ends("killed")

@@ -236,6 +236,15 @@ class DockerEngine(ThrowAwayEngine):
         with contextlib.suppress(OSError):
             os.unlink(f"{self.root}/exec/containerd/containerd.pid")
 
+    def stop(self) -> None:
+        """End the daemon by SIGTERM, as `systemctl restart` does: it stops its containers."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGTERM)
+        try:
+            self._daemon.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
     def start(self) -> None:
         """Start the daemon (again), and wait until it answers.
 
@@ -267,11 +276,7 @@ class DockerEngine(ThrowAwayEngine):
 
     def _stop(self) -> None:
         if self._daemon is not None and self._daemon.poll() is None:
-            self._daemon.send_signal(signal.SIGTERM)
-            try:
-                self._daemon.wait(60)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.stop()
         super()._stop()
 
     def _log(self) -> str:

@@ -12,8 +12,10 @@ its variables, which thus are on no disk, in no command line and in no record of
 lines: `term` asks the script to end, `term PID` one process of it. OUT takes JSON lines:
 `started`, `refused` or `ended`.
 
-SIGTERM to this process asks the script to end, unless the document calls it deaf: in a Slurm job
-an engine's client passes on what Slurm sends to all processes, and the supervisor decides.
+SIGTERM to this process, as of an engine whose daemon is restarted, asks the script to end; if that
+ends it, nothing is said of the script: it is the container that was ended. A document may call it
+deaf: in a Slurm job an engine's client passes on what Slurm sends to all processes, and the
+supervisor decides.
 """
 
 import errno
@@ -123,14 +125,8 @@ def main(inward, outward):
     if document is None:
         return 137
     job = json.loads(document.decode())
-    wakeup, writer = os.pipe()
-    for descriptor in (wakeup, writer):
-        os.set_blocking(descriptor, False)
-    signal.set_wakeup_fd(writer)
-    terms = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None if job["deaf"] else terms.append(True))
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    wakeup, heard = _listen(job["deaf"])
+    terms = 0  # how many of them the script has been told of
     oom_before = oom_kills()
     script = _start(job, line)
     if script is None:
@@ -140,6 +136,7 @@ def main(inward, outward):
     poll.register(wakeup, select.POLLIN)
     poll.register(line.fileno(), select.POLLIN)
     while True:
+        asked = False
         status = _reap(script)
         if status is not None:
             break
@@ -159,15 +156,29 @@ def main(inward, outward):
             if pid:
                 _send(int(pid), os.kill, ASK if job["deaf"] else signal.SIGTERM)
             else:
-                terms.append(True)
-        if any(terms):
+                asked = True
+        if asked or len(heard) > terms:
+            terms = len(heard)
             _send(script, os.killpg)
-        del terms[:]
     left = _end_others()
     oom = oom_kills()
     killed = None if oom is None or oom_before is None else oom > oom_before
-    line.say("ended", status=status, leftover=left, oom=killed)
+    if not (heard and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM):
+        line.say("ended", status=status, leftover=left, oom=killed)
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _listen(deaf):
+    """Take note of signals: return what wakes a poll at each, and a list of those that ask."""
+    wakeup, writer = os.pipe()
+    for descriptor in (wakeup, writer):
+        os.set_blocking(descriptor, False)
+    signal.set_wakeup_fd(writer)
+    heard = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None if deaf else heard.append(True))
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return wakeup, heard
 
 
 def _start(job, line):
