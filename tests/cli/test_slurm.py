@@ -119,6 +119,19 @@ def test_a_dry_run_shows_the_batch_script_and_asks_nobody(rechain, train, home) 
 
 
 @fast
+def test_a_dry_run_says_that_each_node_has_a_container(rechain, train) -> None:
+    rechain("target", "add", "lab", "--slurm")
+    nodes = ["--node-count", "2", "-n", "2", "--target", "lab", "--framework-version", "7.0.0"]
+    for options in (["--docker"], ["--image", "lab/chainer:7"]):
+        planned = rechain("run", "--dry-run", *nodes, *options, "code/train.py")
+        assert planned.returncode == 0, planned.stderr
+        assert "ranks        4 ranks on 2 nodes, in a container on each\n" in planned.stdout
+        assert "note" not in planned.stdout
+    planned = rechain("run", "--dry-run", *nodes, "code/train.py")
+    assert "ranks        4 ranks on 2 nodes\n" in planned.stdout
+
+
+@fast
 def test_without_slurm_on_this_machine_it_says_so(rechain, train) -> None:
     rechain("target", "add", "lab", "--slurm")
     folder = os.path.dirname(sys.executable)

@@ -172,6 +172,7 @@ GENTLE = """
 import signal, sys, time
 def stop(*_):
     print("asked", flush=True)
+    time.sleep(2)  # conmon hears Slurm's SIGTERM, too
     sys.exit(5)
 signal.signal(signal.SIGTERM, stop)
 print("up", flush=True)

@@ -214,16 +214,16 @@ def test_ranks_in_a_container_have_an_mpi_that_an_image_can_have(code: Path) -> 
         assert job.notes == []
 
 
-def test_a_container_on_a_slurm_node_and_not_yet_on_each_of_several(code: Path) -> None:
+def test_a_container_on_each_node_of_slurm(code: Path) -> None:
     slurm = request(Settings().to_json())
-    job = compiled(code, slurm=slurm, custom_docker_image="mine:1")
-    assert job.environment["image"]["asked"] == "mine:1"
     more: dict[str, Any] = {"node_count": 2, "distributed_training": Mpi(2), "user_managed": False}
     more["compute_target"] = "cluster"
-    with pytest.raises(NotBuiltError, match="on each of several nodes is not built yet"):
-        compiled(code, slurm=slurm, custom_docker_image="mine:1", **more)
-    (note,) = compiled(code, slurm=slurm, use_docker=True, **more).notes
-    assert "on each of several nodes is not built yet, and none is used" in note
+    for given in ({}, more):
+        job = compiled(code, slurm=slurm, custom_docker_image="mine:1", **given)
+        assert job.environment["image"]["asked"] == "mine:1"
+        job = compiled(code, slurm=slurm, use_docker=True, **{"user_managed": False, **given})
+        assert job.environment["image"]["built"] is True
+        assert job.notes == []
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,24 @@ def test_with_fake_launchers_none_that_works(proved: Any) -> None:
         "text": "mpirun does not work here (not within 4 s); "
         "srun:pmix does not work here (worlds of one rank each)",
     }
+
+
+# In containers: each MPI is told of an agent in place of ssh, and where the ranks are.
+
+
+def test_an_agent_in_place_of_ssh_is_said_as_each_mpi_wants_it() -> None:
+    def by(family: str, version: str) -> list[str]:
+        mpi = {"family": family, "version": version, "mpiexec": "/x/mpiexec"}
+        return launchers.by_agent(mpi, "agent", ["n1", "n2"], 2)
+
+    place = ["--bind-to", "none", "--host", "n1:2,n2:2", "-n", "4"]
+    first = ["/x/mpiexec", "--map-by", "ppr:2:node"]
+    assert by("openmpi", "4.1.4") == [*first, "--oversubscribe", *place]
+    assert by("openmpi", "5.0.1") == [*first[:2], "ppr:2:node:OVERSUBSCRIBE", *place]
+    hydra = ["-bootstrap", "rsh", "-bootstrap-exec", "agent", "-genvnone", "-hosts", "n1,n2"]
+    for family in ("mpich", "impi"):
+        assert by(family, "4.0") == ["/x/mpiexec", *hydra, "-ppn", "2", "-n", "4"]
+    variables: dict[str, str] = {}
+    launchers.tell_agent(variables, "agent", "deaf")
+    assert variables["OMPI_MCA_orte_launch_agent"] == "deaf orted"
+    assert variables["OMPI_MCA_plm_rsh_agent"] == variables["PRTE_MCA_plm_ssh_agent"] == "agent"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rechain.compute.ended import give_up
 from rechain.record import host, jsonl
 from rechain.record.journal import Journal, end_event, fold
 from rechain.record.paths import RunPaths
@@ -119,3 +120,28 @@ def test_an_attempt_that_could_not_say_how_it_ended_is_closed_by_the_next(tmp_pa
     assert second.end["cause"] == "completed"
     assert second.attempt["slurm"]["restarts"] == 1
     assert os.path.exists(f"{run.work}/ran")
+
+
+def lines_of_nodes(run: RunPaths) -> list[str]:
+    """Lay the lines of two nodes' containers, which are lost with all that held them."""
+    found = []
+    for name in ("n1", "n2"):
+        place = run.attempt(1).node(name)
+        os.makedirs(place.root)
+        for path in (place.container_in, place.container_out):
+            os.mkfifo(path)
+            found.append(path)
+    return found
+
+
+def test_no_line_of_a_nodes_container_stays_for_whoever_copies_the_folder(tmp_path: Path) -> None:
+    run, _ = make_run(tmp_path, "pass")
+    begun(run, time.time())
+    left = lines_of_nodes(run)
+    assert serve(run).returncode == 0  # the next attempt sees to it
+    assert not any(map(os.path.lexists, left))
+    run, _ = make_run(tmp_path, "pass")
+    begun(run, time.time())
+    left = lines_of_nodes(run)
+    assert give_up(run, "lost_node", "it is gone", here=False)  # as does a reader
+    assert not any(map(os.path.lexists, left))

@@ -353,6 +353,7 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
     from rechain.workspace.resuming import in_words
 
     submission = plan["submission"]
+    contained = "image" in plan["environment"] and plan["pool"] is None
     rows = [
         ("target", submission["target"]),
         ("source", plan["source"]),
@@ -360,7 +361,7 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
         *(("resumes", in_words(facts)) for facts in [plan["resumed"]] if facts),
         ("environment", _environment(plan["environment"])),
         *(("image", text) for text in _image_words(plan["environment"])),
-        *(("ranks", text) for text in ranks_in_words(plan["distribution"])),
+        *(("ranks", text) for text in ranks_in_words(plan["distribution"], contained)),
         *(("nodes", text) for text in _pool_words(plan["pool"])),
         *(("mpi", text) for text in _mpi_words(plan["environment"])),
         *(("gpu", text) for text in _gpu_words(plan["environment"])),

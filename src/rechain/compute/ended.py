@@ -6,7 +6,7 @@ import os
 
 from rechain.record import jsonl
 from rechain.record.journal import end_event, fold_attempt
-from rechain.supervisor.container import end
+from rechain.supervisor.container import end_all, take_away
 from rechain.supervisor.tree import kill_marked
 
 TYPE_CHECKING = False
@@ -39,7 +39,9 @@ def give_up(run: RunPaths, cause: str, message: str, *, here: bool, **fields: An
         started = fold_attempt(attempt).attempt or {}
         mark = f"{run.run_id}/{attempt.number}"
         fields["leftover"] = kill_marked(mark, started.get("cgroup"))
-        end(attempt)
+        end_all(attempt)
+    for place in (attempt, *map(attempt.node, attempt.nodes())):
+        take_away(place)
     return jsonl.write_new(attempt.reader_end, end_event(cause, message, **fields))
 
 

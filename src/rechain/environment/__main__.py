@@ -14,7 +14,7 @@ from rechain.environment import gpu, packed, store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.pipconf import in_container
 from rechain.record import jsonl
-from rechain.record.paths import AttemptPaths
+from rechain.record.paths import NodePaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def main(job: str, result: str, mpiexec: str = "", gpus: str = "") -> int:
 
             password = sys.stdin.read() if "registry" in spec["image"] else None
             carried = bool(document.get("slurm"))
-            log = AttemptPaths(os.path.dirname(result)).image_log
+            log = NodePaths(os.path.dirname(result)).image_log
             # .../<workspace>/experiments/<experiment>/<run id>/job.json
             kept = os.path.abspath(f"{job}/../../../../store")
             cache = store.cache_root()

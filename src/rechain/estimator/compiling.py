@@ -12,7 +12,6 @@ from rechain.estimator.unbuilt import refuse_unbuilt
 from rechain.estimator.validation import is_notebook, parameter_of
 from rechain.exceptions import (
     AzureMLException,
-    NotBuiltError,
     TrainingException,
     UserErrorException,
 )
@@ -278,18 +277,6 @@ def _image(
     asked = _named_image(estimator)
     if not _asks_image(estimator):
         return None, [_NO_IMAGE] if estimator._asks_container else []
-    strict = environment.get("strict", False)
-    several = estimator._distribution["nodes"] > 1
-    unbuilt = {
-        "on each of several nodes": slurm is not None and several,
-    }
-    for what in (what for what, is_asked in unbuilt.items() if is_asked):
-        if asked or estimator._image_source or strict:
-            raise NotBuiltError(
-                f"a container {what} is not built yet: leave out the image, and Rechain provides "
-                "the Python and the packages itself"
-            )
-        return None, [f"use_docker=True: a container {what} is not built yet, and none is used"]
     from rechain.environment import engines
     from rechain.environment.image.names import BASE, image_spec
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["AttemptPaths", "RunPaths", "WorkspacePaths", "experiment_of", "month_of"]
+__all__ = [
+    "AttemptPaths", "NodePaths", "RunPaths", "WorkspacePaths", "experiment_of", "month_of",
+]  # fmt: skip
 
 
 def experiment_of(run_id: str) -> str:
@@ -118,7 +120,24 @@ class RunPaths:
         return self.attempt(numbers[-1]) if numbers else None
 
 
-class AttemptPaths:
+class NodePaths:
+    """Paths of what each machine has of its own that runs a container of an attempt.
+
+    Args:
+        root: the attempt's folder, or that of one of its nodes.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.image_log = f"{root}/image.log"
+        self.prepare_result = f"{root}/prepare.json"
+        self.container = f"{root}/container.json"
+        self.container_log = f"{root}/container.log"
+        self.container_in = f"{root}/container.in"
+        self.container_out = f"{root}/container.out"
+
+
+class AttemptPaths(NodePaths):
     """Paths in an attempt's folder.
 
     Args:
@@ -126,15 +145,13 @@ class AttemptPaths:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = root
+        super().__init__(root)
         self.number = int(os.path.basename(root))
         self.launcher = f"{root}/launcher.json"
         self.journal = f"{root}/journal.jsonl"
         self.guard_end = f"{root}/guard.json"
         self.reader_end = f"{root}/lost.json"
         self.prepare_log = f"{root}/prepare.log"
-        self.image_log = f"{root}/image.log"
-        self.prepare_result = f"{root}/prepare.json"
         self.unpacked = f"{root}/unpacked.json"
         self.lent = f"{root}/lent.json"
         self.fetch_result = f"{root}/fetch.json"
@@ -144,10 +161,17 @@ class AttemptPaths:
         self.mpi_log = f"{root}/mpi.log"
         self.mpi_proof = f"{root}/mpi.json"
         self.ranks = f"{root}/ranks"
-        self.container = f"{root}/container.json"
-        self.container_log = f"{root}/container.log"
-        self.container_in = f"{root}/container.in"
-        self.container_out = f"{root}/container.out"
+
+    def node(self, name: str) -> NodePaths:
+        """Return the paths of one node of several that have a container each."""
+        return NodePaths(f"{self.root}/nodes/{name}")
+
+    def nodes(self) -> list[str]:
+        """Return the names of those nodes."""
+        try:
+            return sorted(os.listdir(f"{self.root}/nodes"))
+        except FileNotFoundError:
+            return []
 
     def come_from(self, name: str) -> str:
         """Return the folder of what comes from a node that does not see the run folder."""

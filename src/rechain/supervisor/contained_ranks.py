@@ -9,7 +9,7 @@ mean something else in there.
 from __future__ import annotations
 
 from rechain.record import host, jsonl
-from rechain.supervisor.container import Container
+from rechain.supervisor.contained import ContainedScript, explain
 from rechain.supervisor.engine import GUEST
 from rechain.supervisor.outcome import Outcome
 from rechain.supervisor.ranks import Ranks
@@ -20,11 +20,44 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rechain.record.events import Watch
+    from rechain.record.paths import AttemptPaths, RunPaths
     from rechain.supervisor.nodes import Nodes
 
-__all__ = ["ContainedRanks"]
+__all__ = ["ContainedRanks", "as_root", "guard_in", "hide"]
 
-_GUARD = f"{GUEST}/rechain_guest/rank.py"
+
+def guard_in(python: str, attempt: AttemptPaths, run: RunPaths) -> list[str]:
+    """Return the command line of a rank's guard in a container.
+
+    Args:
+        python: the interpreter's path in it.
+        attempt: the attempt.
+        run: the run.
+    """
+    guard = f"{GUEST}/rechain_guest/rank.py"
+    return [python, "-I", "-S", guard, attempt.root, run.work]
+
+
+def hide(variables: dict[str, str], more: Mapping[str, str]) -> None:
+    """Put the ranks' own variables where the launcher in a container does not look.
+
+    An mpiexec that finds itself in a Slurm job starts even its own node's ranks by srun.
+
+    Args:
+        variables: all variables; Slurm's are hidden in one.
+        more: what the ranks get beside.
+    """
+    hidden = {name: value for name, value in variables.items() if name.startswith("SLURM")}
+    for name in hidden:
+        del variables[name]
+    variables["RECHAIN_RANK_VARIABLES"] = jsonl.dumps({**hidden, **more})
+
+
+def as_root(environment: dict[str, str]) -> None:
+    """Let Open MPI run as root: with a rootless docker, the user is root in there."""
+    for family in ("OMPI", "PRTE"):
+        environment[f"{family}_ALLOW_RUN_AS_ROOT"] = "1"
+        environment[f"{family}_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
 
 
 class ContainedRanks(Ranks):
@@ -32,7 +65,9 @@ class ContainedRanks(Ranks):
 
     def __init__(self, *args: Any, job: Mapping[str, Any], watch: Watch) -> None:
         super().__init__(*args, job=job, watch=watch)
-        self._container = Container(*args, job=job, launcher=self._inside)
+        self._job = job
+        self._script = ContainedScript(*args, job=job, launcher=self._inside)
+        self._container = self._script.container
         self._inner: dict[int, int] = {}  # the guards' pids in there
         self._torn = False  # the container ended, and its first process did not say so
         self._over = False
@@ -40,33 +75,26 @@ class ContainedRanks(Ranks):
     def _inside(self) -> tuple[list[str], dict[str, str]]:
         """Return what is run in the container, and its variables."""
         python = self._stage.command()[0][0]
-        guard = [python, "-I", "-S", _GUARD, self._attempt.root, self._run.work]
-        command, variables = self._command(guard)
-        # An mpiexec that finds itself in a Slurm job starts even its own node's ranks by srun.
-        hidden = {name: value for name, value in variables.items() if name.startswith("SLURM_")}
-        for name in hidden:
-            del variables[name]
-        variables["RECHAIN_RANK_VARIABLES"] = jsonl.dumps(hidden)
+        command, variables = self._command(guard_in(python, self._attempt, self._run))
+        hide(variables, {})
         return command, variables
 
     def _surround(self, environment: dict[str, str]) -> None:
         super()._surround(environment)
-        for family in ("OMPI", "PRTE"):  # with a rootless docker, the user is root in there
-            environment[f"{family}_ALLOW_RUN_AS_ROOT"] = "1"
-            environment[f"{family}_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
+        as_root(environment)
 
     def ready(self) -> bool:
         """Lay the line to the container."""
-        return self._container.ready()
+        return self._script.ready()
 
     def start_on(self, nodes: Nodes | None, refusal: int) -> None:
         """Become the engine's client; called in a fresh child."""
-        self._container.start_on(nodes, refusal)
+        self._script.start_on(nodes, refusal)
 
     def started(self, pid: int) -> None:
         """Take over the engine's client."""
         super().started(pid)
-        self._container.started(pid)
+        self._script.started(pid)
 
     @property
     def descriptors(self) -> Collection[int]:  # type: ignore[override]
@@ -118,7 +146,7 @@ class ContainedRanks(Ranks):
             if rank not in ended:
                 self._container.ask_process(pid)
         if len(self._inner) < self._count:  # it may be about to start the others
-            self._container.ask_to_end()
+            self._container.ask()
 
     def ended(self, status: int) -> int:
         """See to it that nothing of the container is left."""
@@ -134,9 +162,9 @@ class ContainedRanks(Ranks):
         """Say how it ended: the first failure counts."""
         self.look()
         if refused or self._torn or (not self._guards and self._container.end is None):
-            return self._container.outcome(status, refused)
+            return self._script.outcome(status, refused)
         self._oom_before = self._container.oom_before()
-        return self._container.explain(super().outcome(status, refused))
+        return explain(super().outcome(status, refused), self._job)
 
     def give_back_room(self) -> None:
         """Give back the room that was kept for the ranks' last words."""

@@ -1,10 +1,11 @@
-"""A script that runs in a container.
+"""A container: what is run in it, and how that ended.
 
 A container is its engine's child, not ours. So its first process is ours
-(`rechain_guest/init.py`), and two FIFOs in the attempt's folder tie it to the supervisor. They
-carry the script's variables to it, and how the script ended back; when the supervisor dies, the
-kernel ends them, and thereby all that is in the container, whatever becomes of the engine. What
-the engine keeps of a container is removed by its name, which is that of the attempt.
+(`rechain_guest/init.py`), and two FIFOs in the attempt's folder tie it to the process that started
+it, a supervisor or a node's guard. They carry what it runs to it, and how that ended back; when
+that process dies, the kernel ends them, and thereby all that is in the container, whatever becomes
+of the engine. What the engine keeps of a container is removed by its name, which is that of the
+attempt.
 """
 
 from __future__ import annotations
@@ -13,57 +14,72 @@ import os
 import time
 
 from rechain.record import events, host, jsonl
-from rechain.record.paths import AttemptPaths
-from rechain.supervisor import linux, tree
+from rechain.record.paths import NodePaths
+from rechain.supervisor import tree
 from rechain.supervisor.engine import GUEST, PATIENCE, command, remove
 from rechain.supervisor.linux import signal
-from rechain.supervisor.outcome import Outcome, oom_kills, read_outcome, tail
-from rechain.supervisor.script import LAST_WORDS, Script, redirect
+from rechain.supervisor.outcome import Outcome, oom_kills, tail
+from rechain.supervisor.script import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
-    from rechain.supervisor.nodes import Nodes
+    from rechain.record.paths import AttemptPaths
 
-__all__ = ["Container", "end"]
-
-# What a script inherits of this machine's user, and a container has of its own.
-_OUTSIDE = (
-    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "PATH", "HOME", "SHELL", "TMPDIR",
-    "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-)  # fmt: skip
+__all__ = ["Container", "end", "end_all", "take_away"]
 
 _F_SETPIPE_SZ = 1031  # fcntl(2)
 _PIPE = 65536  # bytes that fit anyway
 
 
-def end(attempt: AttemptPaths) -> None:
-    """End the container of an attempt whose supervisor is gone, and wait until it has ended.
+def end(place: NodePaths) -> None:
+    """End the container of an attempt whose holder is gone, and wait until it has ended.
 
-    Does nothing for an attempt that has none.
+    Does nothing for one that has none.
 
     Args:
-        attempt: the attempt.
+        place: the attempt, or its node.
     """
     try:
-        record = jsonl.read(attempt.container)
+        record = jsonl.read(place.container)
     except (OSError, ValueError):
         return
     remove(record)
     try:
-        line = os.open(attempt.container_out, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        line = os.open(place.container_out, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return
     _await_end(line)
     os.close(line)
-    _take_away(attempt)
+    take_away(place)
 
 
-def _take_away(attempt: AttemptPaths) -> None:
-    """Remove the FIFOs: whoever copies a run folder would wait at them for ever."""
-    for path in (attempt.container_in, attempt.container_out):
+def end_all(attempt: AttemptPaths) -> None:
+    """End the containers of an attempt whose supervisor is gone, as far as they are of this host.
+
+    Those of other nodes have ended with their guards; what their engines remember of them cannot
+    be removed from here.
+
+    Args:
+        attempt: the attempt.
+    """
+    end(attempt)
+    for name in attempt.nodes():
+        place = attempt.node(name)
+        if name == os.uname().nodename:
+            end(place)
+        take_away(place)
+
+
+def take_away(place: NodePaths) -> None:
+    """Remove the FIFOs: whoever copies a run folder would wait at them for ever.
+
+    Args:
+        place: the attempt, or its node.
+    """
+    for path in (place.container_in, place.container_out):
         try:
             os.unlink(path)
         except OSError:
@@ -87,166 +103,146 @@ def _await_end(line: int) -> bytes:
     return said
 
 
-class Container(Script):
-    """A script in a container; see `Script` for the methods.
+class Container:
+    """A container.
 
     Args:
-        *args: as for `Script`.
-        job: the job's document.
-        launcher: returns what is run in it in place of the script, if that is several processes.
+        attempt_id: the value of `RECHAIN_ATTEMPT`.
+        place: where its line and its record are.
+        facts: `{"engine", "image", "pip"}`, as the preparing process found them.
+        node: the name of its node, if there are several.
 
     Attributes:
+        started: what it runs in the first place, as this machine knows it; empty if it cannot be
+            seen, None until it runs.
         gone: whether its first process has been there, and has ended.
         end: what that said of the end; None if nothing.
         refused: why it could not start what is run in it.
+        due: when the engine must have seen that it is gone, on the monotonic clock.
     """
 
     def __init__(
-        self,
-        *args: Any,
-        job: Mapping[str, Any],
-        launcher: Callable[[], tuple[list[str], dict[str, str]]] | None = None,
+        self, attempt_id: str, place: NodePaths, facts: Mapping[str, Any], node: str = ""
     ) -> None:
-        super().__init__(*args)
-        self._launcher = launcher
-        self._facts: dict[str, Any] = self._stage.container or {}
-        self._job = job
-        self._options: dict[str, Any] = job["container"]
-        name = f"rechain-{self._run.run_id}-{self._attempt.number}"
+        self._place = place
+        self._facts: dict[str, Any] = dict(facts)
+        self._mark = f"\0RECHAIN_ATTEMPT={attempt_id}\0".encode()
+        name = "-".join(["rechain", *attempt_id.split("/"), *[node] * bool(node)])
         # Engines take ASCII; what makes a run's id unique is.
         self._name = "".join(
             x if x.isascii() and (x.isalnum() or x in "_.-") else "-" for x in name
         )
         self._in = self._out = -1
+        self._node = node
         self._unread = b""
-        self._started: dict[str, int] | None = None
+        self._oom_before = oom_kills()
+        self._options: dict[str, Any] = {}
+        self._in_slurm = self._reached = False
+        self.started: dict[str, int] | None = None
         self.end: dict[str, Any] | None = None
         self.refused = ""
         self.gone = False
+        self.due: float | None = None
 
     @property
-    def descriptors(self) -> Collection[int]:  # type: ignore[override]
+    def descriptors(self) -> Collection[int]:
         """The line from the container, as long as its other end is held."""
-        return [] if self.gone else [self._out]
+        return [] if self.gone or self._out < 0 else [self._out]
 
-    def ready(self) -> bool:
-        """Lay the line to the container, with what it is to run in it."""
-        attempt = self._attempt
-        record = {"schema": 1, "name": self._name, **self._facts}
-        jsonl.write_new(attempt.container, record)
-        for path in (attempt.container_in, attempt.container_out):
+    def lay(self, what: Mapping[str, Any]) -> None:
+        """Lay the line to the container, with what it is to run in it.
+
+        Args:
+            what: as `contained.describe` returned it.
+        """
+        place = self._place
+        self._options = what["options"]
+        document: dict[str, Any] = what["document"]
+        self._in_slurm = document["deaf"]
+        for path in self._facts["pip"][:1]:
+            document["variables"].setdefault("PIP_CONFIG_FILE", path)  # HOME is another one
+        jsonl.write_new(place.container, {"schema": 1, "name": self._name, **self._facts})
+        for path in (place.container_in, place.container_out):
             os.mkfifo(path, 0o600)
         # Both ends of the one: it can be opened, and filled, before somebody reads it.
-        self._in = os.open(attempt.container_in, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._out = os.open(attempt.container_out, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        distribution = self._job["distribution"]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        for rank in range(distribution["nodes"] * distribution["processes_per_node"]):
-            os.close(os.open(attempt.stdout(rank), flags, 0o644))
-            said = os.open(attempt.stderr(rank), flags, 0o644)
-            linux.keep_room(said, LAST_WORDS)
-            os.close(said)
-        document = jsonl.dumps(self._document()).encode()
-        document = b"%d\n%b" % (len(document), document)
-        if len(document) > _PIPE:
+        self._in = os.open(place.container_in, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._out = os.open(place.container_out, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        text = jsonl.dumps(document).encode()
+        text = b"%d\n%b" % (len(text), text)
+        if len(text) > _PIPE:
             import fcntl
 
-            fcntl.fcntl(self._in, _F_SETPIPE_SZ, len(document))
-        os.write(self._in, document)
-        return True
+            fcntl.fcntl(self._in, _F_SETPIPE_SZ, len(text))
+        os.write(self._in, text)
 
-    def _document(self) -> dict[str, Any]:
-        argv, variables = (self._launcher or self._stage.command)()
-        for path in self._facts["pip"][:1]:
-            variables.setdefault("PIP_CONFIG_FILE", path)  # HOME is another one
-        for name in _OUTSIDE:
-            if name not in self._job["variables"] and name not in self._job["secrets"]:
-                variables.pop(name, None)
-        outputs = self._attempt.mpi_log, self._attempt.mpi_log
-        if self._launcher is None:
-            variables.update(RECHAIN_RANK="0", RECHAIN_WORLD_SIZE="1")
-            outputs = self._attempt.stdout(0), self._attempt.stderr(0)
-        umask = os.umask(0)
-        os.umask(umask)
-        return {
-            "argv": argv,
-            "variables": variables,
-            "path": "" if "PATH" in variables else self._stage.programs,
-            "folder": self._run.work,
-            "stdout": outputs[0],
-            "stderr": outputs[1],
-            "umask": umask,
-            "deaf": bool(self._job.get("slurm")),
-            "launcher": self._launcher is not None,
-        }
+    def enter(
+        self, what: Mapping[str, Any], cores: Iterable[int], memory: int | None, refusal: int
+    ) -> None:
+        """Become the engine's client; called in a fresh child.
 
-    def start_on(self, nodes: Nodes | None, refusal: int) -> None:
-        """Become the engine's client; called in a fresh child."""
-        applied = nodes.applied if nodes is not None else {}
-        limits = applied.get("cores") or (), applied.get("memory_bytes")
-        if self._job.get("slurm") and not self._facts["engine"]["rootless"]:
-            from rechain.supervisor.slurm import allotted
-
-            limits = allotted()
-        self._start(*limits, refusal)
-
-    def _start(self, cores: Iterable[int], memory: int | None, refusal: int) -> None:
-        workspace = os.path.dirname(os.path.dirname(os.path.dirname(self._run.root)))
-        outside = [_there(path) for path in (*self._options["mounts"], *self._stage.places)]
-        mounts = dict.fromkeys((GUEST, *self._facts["pip"]), False)
-        mounts |= dict.fromkeys([workspace, *outside], True)
-        mounts |= dict.fromkeys(self._stage.read_only, False)
+        Args:
+            what: as for `lay`.
+            cores: the cores that the container may use; none for all.
+            memory: how many bytes it may have; None for all.
+            refusal: descriptor that closes when the client runs, or takes why it does not.
+        """
+        mounts = dict.fromkeys((GUEST, *self._facts["pip"]), False) | dict(what["mounts"])
         argv = command(
             self._facts["engine"],
             self._facts["image"]["id"],
             self._name,
-            python=self._stage.command()[0][0],
-            line=(self._attempt.container_in, self._attempt.container_out),
+            python=what["python"],
+            line=(self._place.container_in, self._place.container_out),
             mounts=mounts.items(),
             options=self._options,
             cores=cores,
             memory=memory,
-            gpus=self._stage.with_gpu,
-            ranks=self._launcher is not None,
+            gpus=what["gpus"],
+            ranks=what["document"]["launcher"],
             groups=os.getgroups(),
+            hostname=self._node,
         )
         try:
             redirect("/dev/null", os.O_RDONLY, 0)
-            redirect(self._attempt.container_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
+            redirect(self._place.container_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
             os.dup2(1, 2)
             os.chdir("/")
+            if what["document"]["deaf"]:
+                # Slurm sends it SIGTERM, and to conmon, which would end the container at once.
+                signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
             os.execve(argv[0], argv, self._facts["engine"]["variables"])
         except OSError as error:
             os.write(refusal, str(error).encode())
 
-    def started(self, pid: int) -> None:
-        """Take over the engine's client; the script reports by itself."""
-        self._pid = pid
+    def allotted(self) -> tuple[list[int], int | None]:
+        """Return the cores and the bytes that Slurm gives it, as far as its engine can limit."""
+        if self._facts["engine"]["rootless"]:
+            return [], None
+        from rechain.supervisor.slurm import allotted
 
-    def look(self) -> bool:
+        return allotted()
+
+    def look(self) -> None:
         """See what the container says."""
-        if self._out < 0:
-            return False
-        try:
-            data = os.read(self._out, 65536)
-        except BlockingIOError:
-            return False
-        self._take(data)
-        if not data and not self.gone and (self._started is not None or self.refused):
-            self.gone = True
-            self.due = time.monotonic() + PATIENCE  # for the engine to see it, too
-        return False
+        while self._out >= 0 and not self.gone:
+            try:
+                data = os.read(self._out, 65536)
+            except BlockingIOError:
+                return
+            self._take(data)
+            if not data:
+                self.gone = self.started is not None or bool(self.refused)
+                if self.gone:
+                    self.due = time.monotonic() + PATIENCE  # for the engine to see it, too
+                return
 
     def _take(self, data: bytes) -> None:
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             said = jsonl.loads(line.decode())
             if said["event"] == "started":
-                self._started = self.locate(said["pid"]) or {}
-                process = self._started or host.process(self._pid)
-                if self._launcher is None:
-                    pid, start = process["pid"], process["start"]
-                    self._journal.write("rank", rank=0, pid=pid, start=start)
+                self.started = self.locate(said["pid"]) or {}
+                self._note_reach()
             elif said["event"] == "refused":
                 self.refused = said["why"]
             else:
@@ -258,31 +254,17 @@ class Container(Script):
         Args:
             pid: its number inside.
         """
-        mark = f"\0RECHAIN_ATTEMPT={self._run.run_id}/{self._attempt.number}\0"
-        return _on_this_machine(pid, mark.encode())
+        return _on_this_machine(pid, self._mark)
 
     def processes(self) -> list[int]:
-        """Return the script's pid on this machine, if it can be seen and still runs."""
-        found = self._started
+        """Return the pid on this machine of what it runs, if that can be seen and still runs."""
+        found = self.started
         return [found["pid"]] if found and not self.end and host.is_alive(found) else []
 
-    def ask_to_end(self) -> None:
-        """Have SIGTERM sent to the script and what is in its process group."""
+    def ask(self) -> None:
+        """Have SIGTERM sent to what it runs and what is in its process group."""
         self.due = None
         self._say("term")
-
-    def was_asked(self) -> None:
-        """Have SIGTERM sent, unless Slurm's own reaches into the container."""
-        if self.reached():
-            self.due = None
-        else:
-            self.ask_to_end()
-
-    def reached(self) -> bool:
-        """Return whether Slurm signals what is in the container as it does all else of its job."""
-        from rechain.supervisor.slurm import reaches
-
-        return bool(self._started and reaches(self._started["pid"]))
 
     def ask_process(self, pid: int) -> None:
         """Have SIGTERM sent to one process of the container.
@@ -298,13 +280,28 @@ class Container(Script):
         except OSError:
             pass  # it does not listen any more
 
+    def reached(self) -> bool:
+        """Return whether Slurm signals what is in the container as it does all else of its job."""
+        return self._reached
+
+    def _note_reach(self) -> None:
+        # Not when it is asked: the one that is looked at may just have ended, as Slurm wants it.
+        if self.started and self._in_slurm:
+            from rechain.supervisor.slurm import reaches
+
+            self._reached = reaches(self.started["pid"])
+
     def ended(self, status: int) -> int:
-        """See to it that nothing of the container is left."""
+        """See to it that nothing of the container is left; return how what it ran ended.
+
+        Args:
+            status: the wait status of the engine's client.
+        """
         self.look()
         alone = self.end is not None and os.WIFEXITED(status)  # it and its client, by themselves
         os.close(self._in)
         self._in = -1
-        if self._started is not None or self.end is not None:
+        if self.started is not None or self.end is not None:
             self._take(_await_end(self._out))
         if not alone:
             remove({"name": self._name, **self._facts})
@@ -313,25 +310,29 @@ class Container(Script):
         return self.end["status"] if self.end is not None else status
 
     def settle(self) -> None:
-        """Take the line away again: the script will not be started."""
+        """Take the line away again: nothing runs in it any more, or ever will."""
         for descriptor in (self._in, self._out):
             if descriptor >= 0:
                 os.close(descriptor)
         self._in = self._out = -1
-        _take_away(self._attempt)
+        take_away(self._place)
 
-    def outcome(self, status: int, refused: str) -> Outcome:
-        """Say how it ended."""
+    def outcome(self, status: int, refused: str) -> Outcome | None:
+        """Say how it ended; None if its first process has said how what it ran did.
+
+        Args:
+            status: the wait status of the engine's client.
+            refused: why that could not be started, if so.
+        """
         title = self._facts["engine"]["name"]
         if refused:
             return Outcome("environment", f"{title} cannot be started: {refused}")
         if self.refused:
             return Outcome("environment", f"the interpreter cannot be started: {self.refused}")
         if self.end is not None:
-            errors = self._attempt.stderr(0)
-            return self.explain(read_outcome(status, errors, self._run.work, self.oom_before()))
-        said = tail(self._attempt.container_log)
-        if self._started is None:
+            return None
+        said = tail(self._place.container_log)
+        if self.started is None:
             outcome = _not_started(title, said)
         elif os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
@@ -350,27 +351,6 @@ class Container(Script):
         """Return what `oom_kills()` was before it started, as the container itself counts."""
         oom = self.end["oom"] if self.end is not None else None
         return self._oom_before if oom is None else oom_kills() - bool(oom)
-
-    def explain(self, outcome: Outcome) -> Outcome:
-        """Say what may have ended a script in a container only."""
-        if outcome.signal == signal.SIGBUS:
-            size = self._options["shm_size"]
-            outcome.hint = (
-                f"/dev/shm of the container has {size}, and what does not fit there ends so: "
-                "raise shm_size (--shm-size)."
-            )
-        return outcome
-
-    def leftover(self, ended: int) -> int:
-        """Return how many processes the script left behind in the container."""
-        return self.end["leftover"] if self.end is not None else 0
-
-
-def _there(path: str) -> str:
-    """Return a path that is there and leads to one that may not be: an output, say."""
-    while not os.path.exists(path) and os.path.dirname(path) not in ("/", ""):
-        path = os.path.dirname(path)
-    return path
 
 
 def _not_started(title: str, said: list[str]) -> Outcome:

@@ -40,6 +40,7 @@ def command(
     ranks: bool = False,
     user: tuple[int, int] | None = None,
     groups: Iterable[int] = (),
+    hostname: str = "",
 ) -> list[str]:
     """Return the command line that starts a container. Pure; nothing in it is a secret.
 
@@ -57,6 +58,7 @@ def command(
         ranks: whether processes in it speak MPI.
         user: the user's and the group's number.
         groups: the numbers of the user's other groups.
+        hostname: by which MPI is to find that it is on this node; else the machine's.
     """
     uid, gid = user or (os.getuid(), os.getgid())
     found = [engine["program"], "run", "--rm", "--pull=never", f"--name={name}"]
@@ -82,6 +84,8 @@ def command(
     if ranks and engine["name"] == "docker":
         # Ranks read each other's memory (process_vm_readv), which docker forbids without it.
         found.append("--cap-add=SYS_PTRACE")
+    if hostname:
+        found.append(f"--hostname={hostname}")
     found += options["arguments"]
     return [*found, f"--entrypoint={python}", image, "-I", "-S", INIT, *line]
 

@@ -153,7 +153,7 @@ def guard(
             if os.path.exists(attempt.container):
                 from rechain.supervisor import container
 
-                container.end(attempt)
+                container.end(attempt)  # those of several nodes are held by their guards
             if state.attempt and state.attempt["cgroup"]:
                 tree.end_cgroup(state.attempt["cgroup"])
             _write_end(attempt)

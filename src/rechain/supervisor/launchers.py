@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 __all__ = [
+    "by_agent",
     "candidates",
     "deafen",
     "launcher",
     "on_each_node",
     "prove",
     "surroundings",
+    "tell_agent",
 ]
 
 # Seconds for a proof, as long as there may be a launcher that is quicker; and for one if there is
@@ -81,12 +83,51 @@ def launcher(kind: str, mpi: Mapping[str, Any], nodes: int, each: int) -> list[s
     count = str(nodes * each)
     if mpi["family"] != "openmpi":
         return [mpi["mpiexec"], "-bootstrap", "slurm", "-ppn", str(each), "-n", count]
+    return [mpi["mpiexec"], *_placed(mpi, each), "-n", count]
+
+
+def _placed(mpi: Mapping[str, Any], each: int) -> list[str]:
     place = f"ppr:{each}:node"
     if int(mpi["version"].partition(".")[0]) >= 5:
         options = ["--map-by", f"{place}:OVERSUBSCRIBE"]
     else:
         options = ["--map-by", place, "--oversubscribe"]
-    return [mpi["mpiexec"], *options, "--bind-to", "none", "-n", count]
+    return [*options, "--bind-to", "none"]
+
+
+def by_agent(mpi: Mapping[str, Any], agent: str, nodes: list[str], each: int) -> list[str]:
+    """Return the command that starts ranks by a program in place of ssh; see `tell_agent`.
+
+    Args:
+        mpi: the facts of the job's MPI.
+        agent: that program, as a shell finds it.
+        nodes: the nodes, that of the launcher first.
+        each: how many ranks on each.
+    """
+    count = str(len(nodes) * each)
+    if mpi["family"] != "openmpi":
+        options = ["-bootstrap", "rsh", "-bootstrap-exec", agent]
+        # Each node's ranks have what its own container was given, not what the first one's was.
+        options += ["-genvnone", "-hosts", ",".join(nodes), "-ppn", str(each)]
+    else:
+        options = [*_placed(mpi, each), "--host", ",".join(f"{node}:{each}" for node in nodes)]
+    return [mpi["mpiexec"], *options, "-n", count]
+
+
+def tell_agent(environment: dict[str, str], agent: str, deaf: str) -> None:
+    """Add to a launcher's variables what Open MPI 4, and PRRTE of Open MPI 5, need for an agent.
+
+    Args:
+        environment: the variables.
+        agent: the program that is in place of ssh.
+        deaf: the program that starts the daemons; as `deafen`.
+    """
+    for family, name, daemon in _DAEMONS:
+        environment[f"{family}_MCA_{name}_launch_agent"] = f"{deaf} {daemon}"
+    environment["OMPI_MCA_plm_rsh_agent"] = environment["PRTE_MCA_plm_ssh_agent"] = agent
+    # A daemon that leaves its session would end with its container's first process.
+    environment["OMPI_MCA_orte_leave_session_attached"] = "1"
+    environment["PRTE_MCA_prte_leave_session_attached"] = "1"
 
 
 def candidates(wanted: str, mpi: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from rechain.record.paths import AttemptPaths
+    from rechain.supervisor.node_container import NodeContainer
 
 __all__ = ["HELD", "guard_node"]
 
@@ -54,7 +55,8 @@ def guard_node(run_folder: str, number: str) -> NoReturn:
     apart = not sees(run, attempt)
     hosts = [os.environ.get(key, "") for key in ("SLURM_LAUNCH_NODE_IPADDR", "SLURM_SUBMIT_HOST")]
     hosts = [host for host in hosts if host]
-    line = link.call(os.environ.pop(link.ADDRESS), hosts, name, apart=apart)
+    index = int(os.environ.get("SLURM_NODEID") or 0)
+    line = link.call(os.environ.pop(link.ADDRESS), hosts, name, apart=apart, index=index)
     own = None
     try:
         if apart:
@@ -82,10 +84,14 @@ def guard_node(run_folder: str, number: str) -> NoReturn:
             sys.excepthook(*sys.exc_info())
         os._exit(1)
     _, status = os.waitpid(guard, 0)
-    leftover = tree.end_descendants()
     if status:
         line.begin_anew()
-        line.say("killed", leftover=leftover)
+        line.say("killed")  # before others say what comes of that
+    tree.end_descendants()
+    if status:
+        from rechain.supervisor import container
+
+        container.end(attempt.node(name))
         line.say("bye")
         line.part()
     os._exit(0)
@@ -110,6 +116,8 @@ class _Node:
         self._line = line
         self._own = own
         self._ranks: dict[int, int] = {}  # by the pid of its guard; -1 until that is known
+        self._scripts: dict[int, dict[str, Any]] = {}  # of all ranks of this node
+        self._container: NodeContainer | None = None
         self._said: set[tuple[int, str]] = set()
         self._told = False
         self._asking: float | None = None  # when to ask the ranks, if Slurm has not by then
@@ -141,8 +149,8 @@ class _Node:
         told = False
         while True:
             if os.getppid() != keeper:
-                tree.end_descendants()
-                self._line.say("killed")
+                self._line.say("killed")  # before others say what comes of that
+                self._end()
                 self._leave()
                 return
             if self._told and not told:
@@ -157,7 +165,8 @@ class _Node:
             ending = any(self._obey(row) for row in self._line.hear())
             if self._asking is not None and (self._told or time.monotonic() >= self._asking):
                 self._asking = None
-                if not self._told:
+                reached = self._container is None or self._container.reached()
+                if not (self._told and reached):
                     self._ask()
             superseded = self._run.numbers()[-1:] != [self._attempt.number]
             if ending or superseded or not self._line.keep():
@@ -165,6 +174,7 @@ class _Node:
             due = self._line.due if self._asking is None else min(self._line.due, self._asking)
             pause = min(_LOOK, max(0.0, due - time.monotonic()))
             watched = [self._wakeup, self._desk.fileno(), self._line.fileno()]
+            watched += self._container.descriptors if self._container is not None else ()
             full = self._line.fileno() if self._line.flush() else -1
             events.wait([*watched, self._watch.fileno()], pause, full)
             self._watch.drain()
@@ -172,13 +182,19 @@ class _Node:
                 os.read(self._wakeup, 4096)
             except BlockingIOError:
                 pass
-        leftover = tree.end_descendants()
+        leftover = self._end()
         self._report()
         why = "a newer attempt has taken over" if superseded else "the supervisor has hung up"
         if not ending and not superseded and not self._line.closed:
             why = link.DEAF
             os.write(2, f"{why}\n".encode())  # the next attempt may have nothing else to go by
         self._leave(leftover=leftover, **({} if ending else {"why": why}))
+
+    def _end(self) -> int:
+        """End all that is on this node; return how many processes that were."""
+        if self._container is not None:
+            self._container.end()
+        return tree.end_descendants()
 
     def _leave(self, **fields: Any) -> None:
         delivered = self._own is not None and self._own.deliver()
@@ -188,7 +204,11 @@ class _Node:
             self._own.remove()
 
     def _start(self, seat: Any) -> None:
-        """Start the guard of a rank."""
+        """Start the guard of a rank, or pass on what an agent wants to have run."""
+        if seat.launch is not None:
+            if self._container is not None:
+                self._container.forward(seat)
+            return
         me = os.getpid()
         pid = os.fork()
         if not pid:
@@ -210,15 +230,26 @@ class _Node:
         elif order == "slurm":
             self._asking = time.monotonic() + _HEARSAY
         elif order == "stacks":
-            for rank in self._ranks.values():
-                started = jsonl.read(self._attempt.rank(rank, "start")) if rank >= 0 else {}
-                if rank >= 0 and host.is_alive(started):
-                    self._kill(started["pid"], signal.SIGUSR2)
+            for script in self._scripts.values():
+                unseen = self._container is not None and script["pid"] == self._container.client
+                if host.is_alive(script) and not unseen:
+                    self._kill(script["pid"], signal.SIGUSR2)
+        elif order == "prepare":
+            from rechain.supervisor.node_container import NodeContainer
+
+            self._container = NodeContainer(self._run, self._attempt, self._line, self._name)
+            self._container.prepare(row)
+        elif self._container is not None and order == "run":
+            self._container.run(row)
+        elif self._container is not None and order == "ran":
+            self._container.answer(row)
         return order == "end"
 
     def _ask(self) -> None:
         for guard in self._ranks:
             self._kill(guard, ASK)
+        if self._container is not None:
+            self._container.ask()
 
     def _kill(self, pid: int, number: int) -> None:
         try:
@@ -228,6 +259,8 @@ class _Node:
 
     def _report(self) -> None:
         """Say what is new of this node's ranks: it is this host that has written it."""
+        if self._container is not None:
+            self._container.look()
         for name in sorted(os.listdir(self._attempt.ranks), reverse=True):  # start before end
             if not name.endswith((".start.json", ".end.json")):
                 continue
@@ -237,9 +270,15 @@ class _Node:
                 continue
             found = jsonl.read(f"{self._attempt.ranks}/{name}")
             if what == "start" and found["node"] == self._name:
-                self._ranks[found["guard"]["pid"]] = key[0]
-            elif key[0] not in self._ranks.values():
+                if self._container is None:
+                    self._ranks[found["guard"]["pid"]] = key[0]
+                else:
+                    self._container.locate(found)
+                self._scripts[key[0]] = {"pid": found["pid"], "start": found["start"]}
+            elif key[0] not in self._scripts:
                 continue  # another node's
+            elif what == "end" and self._container is not None:
+                self._container.forget(key[0])
             self._said.add(key)
             self._line.say(what, **found)
 
@@ -254,6 +293,8 @@ class _Node:
             if self._own is not None and pid == self._own.bringing:
                 self._own.brought(status)
             self._report()  # it may have written its end since
+            if self._container is not None:
+                self._container.reaped(pid, status)
             rank = self._ranks.pop(pid, -1)
             if rank >= 0 and (rank, "end") not in self._said:
                 self._line.say("lost", rank=rank)

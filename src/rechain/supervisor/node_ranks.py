@@ -76,7 +76,7 @@ class NodeRanks(Ranks):
     @property
     def unproved(self) -> bool:  # type: ignore[override]
         """Whether it is to be found out what starts the ranks."""
-        return self._kind == "auto" and not (self._not_up or self._apart.refusal)
+        return self._kind == "auto" and not (self._not_up or self._refusal)
 
     def prove(self) -> None:
         """Find out what starts ranks on all nodes; called in a fresh child."""
@@ -115,13 +115,17 @@ class NodeRanks(Ranks):
             if not self._let:
                 self._let = True
                 self._let_go()
-            return self._apart.ready()
+            return self._furnish()
         if not os.path.exists(f"/proc/{self._srun}"):
             said = tail(self._attempt.mpi_log)
             self._not_up = said[-1] if said else "srun ended"
         elif time.monotonic() >= self._until:
             self._not_up = f"only {', '.join(sorted(self._hub.nodes)) or 'none'} called"
         return bool(self._not_up)
+
+    def _furnish(self) -> bool:
+        """Have all nodes get what they need; return whether all have, or one cannot."""
+        return self._apart.ready()
 
     def _start_guards(self) -> None:
         self._srun = self._fork(self._become_srun)
@@ -172,13 +176,21 @@ class NodeRanks(Ranks):
 
     def start(self, refusal: int) -> None:
         """Become what starts the ranks; called in a fresh child."""
+        if not self._refuses(refusal):
+            super().start(refusal)
+
+    def _refuses(self, refusal: int) -> bool:
+        """Return whether nothing can be started, having said why."""
         why = self._not_up or "; ".join(self._hub.lost.values())
-        if self._apart.refusal is not None:
-            why = self._apart.refusal.message
-        if why:
-            os.write(refusal, why.encode())
-            return
-        super().start(refusal)
+        if self._refusal is not None:
+            why = self._refusal.message
+        os.write(refusal, why.encode())
+        return bool(why)
+
+    @property
+    def _refusal(self) -> Outcome | None:
+        """Why a node cannot take part."""
+        return self._apart.refusal
 
     def _launcher(self) -> list[str]:
         return launchers.launcher(self._kind, self._stage.mpi, self._nodes, self._each)
@@ -222,14 +234,18 @@ class NodeRanks(Ranks):
             elif row["event"] == "told":
                 self._told = self._told or (time.monotonic(), node)
             else:
-                self._apart.take(row)
-                if row["event"] == "file":
-                    self._moved = time.monotonic()
+                self._take(row)
         for node in self._hub.lost.keys() - self._gone.keys():
             self._leave(node, "")
         if self._hub.lost and not self._asked:
             return True  # a rank that waits for its would wait for ever
         return len(self._ends) == self._count and any(end["status"] for end in self._ends)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        """Take over what else a node says."""
+        self._apart.take(row)
+        if row["event"] == "file":
+            self._moved = time.monotonic()
 
     def _lost(self, rank: int, why: str) -> None:
         if all(end["rank"] != rank for end in self._ends):
@@ -297,8 +313,8 @@ class NodeRanks(Ranks):
             outcome = Outcome("lost_node", f"node {node}: {why}")
             outcome.tail = tail(self._attempt.node_log(node))
             return outcome
-        if self._apart.refusal is not None:
-            return self._apart.refusal
+        if self._refusal is not None:
+            return self._refusal
         if self._not_up:
             # Slurm gives nodes that it has not missed yet, most likely.
             outcome = Outcome("lost_node", f"not all nodes came up: {self._not_up}")

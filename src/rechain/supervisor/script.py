@@ -170,22 +170,30 @@ def make_script(job: Mapping[str, Any], watch: Watch, *around: Any) -> Script:
     """
     distribution = job["distribution"]
     if around[2].container is not None:  # the stage's
+        if distribution["communicator"] != "None" and _on_nodes(job):
+            from rechain.supervisor.contained_nodes import ContainedNodes
+
+            return ContainedNodes(*around, job=job, watch=watch)
         if distribution["communicator"] != "None":
             from rechain.supervisor.contained_ranks import ContainedRanks
 
             return ContainedRanks(*around, job=job, watch=watch)
-        from rechain.supervisor.container import Container
+        from rechain.supervisor.contained import ContainedScript
 
-        return Container(*around, job=job)
+        return ContainedScript(*around, job=job)
     if distribution["communicator"] == "None":
         return Script(*around)
-    if job.get("slurm") and distribution["nodes"] > 1:
+    if _on_nodes(job):
         from rechain.supervisor.node_ranks import NodeRanks
 
         return NodeRanks(*around, job=job, watch=watch)
     from rechain.supervisor.ranks import Ranks
 
     return Ranks(*around, job=job, watch=watch)
+
+
+def _on_nodes(job: Mapping[str, Any]) -> bool:
+    return bool(job.get("slurm")) and job["distribution"]["nodes"] > 1
 
 
 def become(

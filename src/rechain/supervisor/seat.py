@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["Desk", "Occupant", "sit"]
+__all__ = ["Desk", "Occupant", "desk_of", "sit"]
 
 # Where PMI-1 and PMI-2 clients are told the number of the descriptor to their server.
 _PMI = "PMI_FD"
@@ -29,11 +29,15 @@ _PMI = "PMI_FD"
 _HIGH = 512  # descriptors of ours stay above this while the rank's are put in place
 
 
-def _name(attempt_id: str) -> str:
-    """Return the name of a node's socket: abstract, so that nothing is left of it (unix(7))."""
+def desk_of(attempt_id: str) -> str:
+    """Return the name of this node's socket: abstract, so that nothing is left of it (unix(7)).
+
+    Args:
+        attempt_id: the value of `RECHAIN_ATTEMPT`.
+    """
     run_id, _, number = attempt_id.rpartition("/")
     unique = f"{run_id.rpartition('_')[2]}-{number}"
-    return f"\0rechain-{os.getuid()}-{unique}-{os.uname().nodename[:50]}"
+    return f"rechain-{os.getuid()}-{unique}-{os.uname().nodename[:50]}"
 
 
 def _peer(connection: socket.socket) -> int:
@@ -51,7 +55,7 @@ def sit(attempt_id: str) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(_name(attempt_id))
+        connection.connect(f"\0{desk_of(attempt_id)}")
         if _peer(connection) != os.getuid():
             raise OSError("somebody else answers in its place")
     except OSError as error:
@@ -82,14 +86,19 @@ class Occupant:
         connection: the connection to it.
         request: what it handed over.
         descriptors: the open files it handed over.
+
+    Attributes:
+        environment: the variables that it was given.
+        launch: `{"node", "command"}` of an agent, which has no rank but wants that run there.
     """
 
     def __init__(
         self, connection: socket.socket, request: dict[str, Any], descriptors: list[int]
     ) -> None:
         self._connection = connection
-        self.environment: dict[str, str] = request["environment"]
-        self._cores: list[int] = request["cores"]
+        self.environment: dict[str, str] = request.get("environment", {})
+        self.launch: dict[str, str] | None = request.get("launch")
+        self._cores: list[int] = request.get("cores", [])
         self._descriptors = descriptors
 
     def move_in(self) -> None:
@@ -141,7 +150,7 @@ class Desk:
 
     def __init__(self, attempt_id: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(_name(attempt_id))
+        self._listener.bind(f"\0{desk_of(attempt_id)}")
         self._listener.listen(1024)
         self._listener.setblocking(False)
 

@@ -199,10 +199,10 @@ def _close_earlier(run: RunPaths) -> bool:
             message = "Slurm started the job again; its supervisor could not say why"
             end = end_event("supervisor_lost", message, requeue=True)
         jsonl.write_new(attempt.reader_end, end)
-        if os.path.exists(attempt.container):
+        if os.path.exists(attempt.container) or attempt.nodes():
             from rechain.supervisor import container
 
-            container.end(attempt)  # it has ended; this node's engine may still have a record
+            container.end_all(attempt)  # they have ended; engines may still have a record
     return fold(run).end is None
 
 

@@ -9,7 +9,7 @@ from rechain.environment import store
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import jsonl
 from rechain.record.paths import AttemptPaths, RunPaths
-from rechain.supervisor.script import give, redirect
+from rechain.supervisor.script import redirect
 from rechain.supervisor.variables import (
     PROGRAM,
     SOURCE,
@@ -162,18 +162,22 @@ class Stage:
 
     def start_preparing(self) -> None:
         """Become the process that makes the environment; called in a fresh child."""
-        give(self._password)
-        redirect(self._attempt.prepare_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
-        os.dup2(1, 2)
-        # A new interpreter: this one was started without the site-packages that preparing needs.
-        code = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.environment.__main__"
-        argv = [sys.executable, "-I", "-c", code, self._run.job, self._attempt.prepare_result]
-        wanted = self._job["environment"]
+        from rechain.supervisor import preparing
+
+        wanted, more = self._job["environment"], list[str]()
         if wanted["kind"] == "user-managed" and "image" not in wanted:
-            argv.append(self._mpiexec())
+            more = [self._mpiexec()]
         elif self._gpus is not None:
-            argv += ["", jsonl.dumps(self._gpus)]
-        os.execve(argv[0], argv, self._prepare_environment | {"RECHAIN_CACHE": self._cache})
+            more = ["", jsonl.dumps(self._gpus)]
+        attempt = self._attempt
+        preparing.become(
+            self._run.job, attempt.prepare_result, attempt.prepare_log, *self.to_prepare, *more
+        )
+
+    @property
+    def to_prepare(self) -> tuple[str | None, dict[str, str]]:
+        """The registry's password and the variables of what makes the environment ready."""
+        return self._password, self._prepare_environment | {"RECHAIN_CACHE": self._cache}
 
     def read_result(self, status: int) -> None:
         """Take over what the preparing process left.
@@ -181,17 +185,10 @@ class Stage:
         Raises:
             EnvironmentFailure: it failed.
         """
-        try:
-            result = jsonl.read(self._attempt.prepare_result)
-        except (OSError, ValueError):
-            raise EnvironmentFailure(
-                "the process that builds it died",
-                f"What it said is in {self._attempt.prepare_log}.",
-                f"wait status {status}",
-            ) from None
-        if not result["ok"]:
-            said = (result["message"], result["hint"], result.get("detail", ""), result["cause"])
-            raise EnvironmentFailure(*said)
+        from rechain.supervisor import preparing
+
+        attempt = self._attempt
+        result = preparing.result_of(attempt.prepare_result, attempt.prepare_log, status)
         self._prepared = result
         self.find()
         if not self.ready:

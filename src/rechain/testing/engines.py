@@ -27,6 +27,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 __all__ = ["PACKAGES", "DockerEngine", "EngineError", "PodmanEngine", "ThrowAwayEngine"]
@@ -154,6 +155,8 @@ class ThrowAwayEngine:
     def debian_image(self, *packages: str) -> str:
         """Return a Debian image with more of Debian's packages, from its package index.
 
+        It is made once and kept for all engines and tests of the user, as the small one is.
+
         Args:
             *packages: their names.
 
@@ -164,14 +167,22 @@ class ThrowAwayEngine:
         name = f"localhost/rechain-test:{_RELEASE}-{digest}"
         if self.run("images", "--quiet", name).strip():
             return name
-        with tempfile.TemporaryDirectory(dir=self.root) as folder:
-            with open(f"{folder}/Containerfile", "w", encoding="utf-8") as file:
-                file.write(
-                    f"FROM {self.base_image()}\nRUN apt-get update && apt-get install -y "
-                    f"--no-install-recommends {' '.join(packages)}\n"
-                )
-            recipe = f"{folder}/Containerfile"
-            self.run("build", "--network=host", "--tag", name, "--file", recipe, folder)
+        with _kept(f"{_RELEASE}-with-{digest}.tar") as archive:
+            if os.path.exists(archive):
+                self.run("load", "--input", archive)
+                return name
+            with tempfile.TemporaryDirectory(dir=self.root) as folder:
+                recipe = f"{folder}/Containerfile"
+                with open(recipe, "w", encoding="utf-8") as file:
+                    file.write(
+                        f"FROM {self.base_image()}\nRUN apt-get update && apt-get install -y "
+                        f"--no-install-recommends {' '.join(packages)}\n"
+                    )
+                self.run("build", "--network=host", "--tag", name, "--file", recipe, folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{archive}.part")  # podman adds to none
+            self.run("save", "--output", f"{archive}.part", name)
+            os.rename(f"{archive}.part", archive)
         return name
 
     def python_image(self, python: str) -> str:
@@ -311,13 +322,19 @@ def _path() -> str:
     return f"{os.environ.get('PATH', os.defpath)}:{_PATH}"
 
 
-def _base_archive() -> str:
+@contextlib.contextmanager
+def _kept(name: str) -> Iterator[str]:
+    """Give the path of a file that is kept for all, and time to make it."""
     folder = f"{tempfile.gettempdir()}/rechain-testing-{os.getuid()}"
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    digest = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
-    final = f"{folder}/{_RELEASE}-{digest}.tar"
-    with open(f"{final}.lock", "w", encoding="utf-8") as lock:
+    with open(f"{folder}/{name}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield f"{folder}/{name}"
+
+
+def _base_archive() -> str:
+    digest = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
+    with _kept(f"{_RELEASE}-{digest}.tar") as final:
         if os.path.exists(final):
             return final
         command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]

@@ -102,14 +102,20 @@ def installed(run: Run) -> list[str]:
     return sorted(found, key=str.lower)
 
 
-def ranks_in_words(distribution: dict[str, Any]) -> list[str]:
-    """Return how a script is spread, such as `4 ranks on 2 nodes`; nothing for one process."""
+def ranks_in_words(distribution: dict[str, Any], contained: bool = False) -> list[str]:
+    """Return how a script is spread, such as `4 ranks on 2 nodes`; nothing for one process.
+
+    Args:
+        distribution: the job's.
+        contained: whether there is a container on each node.
+    """
     if distribution["communicator"] == "None":
         return []
     nodes = distribution["nodes"]
     ranks = nodes * distribution["processes_per_node"]
     text = f"{ranks} rank{'s' if ranks > 1 else ''}"
-    return [text if nodes == 1 else f"{text} on {nodes} nodes"]
+    each = ", in a container on each" * contained
+    return [text if nodes == 1 else f"{text} on {nodes} nodes{each}"]
 
 
 def nodes_in_words(run: Run) -> list[str]:

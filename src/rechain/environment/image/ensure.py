@@ -134,8 +134,7 @@ def _save(
     if os.path.exists(archive) and _saved(archive) == document["id"]:
         return
     name = document["id"] if "@" in document["reference"] else document["reference"]
-    # Of this form podman's images keep their ids; to compress takes five times as long.
-    form = ["--format", "oci-archive", "--uncompressed"] if engine.name == "podman" else []
+    form = _form(engine, name) if engine.name == "podman" else []
     part = f"{archive}.{os.getpid()}.part"
     started = time.monotonic()
     try:
@@ -150,6 +149,14 @@ def _save(
     finally:
         with contextlib.suppress(OSError):
             os.unlink(part)
+
+
+def _form(engine: Engine, name: str) -> list[str]:
+    """Return what has podman save an image so that it keeps its id."""
+    said = engine.call("image", "inspect", "--format", "{{.ManifestType}}", name)
+    if "docker" in said.text:  # it has come from docker, or from a registry's docker manifest
+        return ["--format", "docker-archive"]
+    return ["--format", "oci-archive", "--uncompressed"]  # to compress takes five times as long
 
 
 def _saved(archive: str) -> str:

@@ -218,8 +218,9 @@ def become(job):
     for name in ("SIGTERM", "SIGINT", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     os.setsid()
-    if job.get("launcher") and job["deaf"]:
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))  # it would end its ranks
+    # A launcher would end its ranks. The engine has it blocked itself in a Slurm job.
+    deaf = job.get("launcher") and job["deaf"]
+    signal.pthread_sigmask(signal.SIG_BLOCK if deaf else signal.SIG_UNBLOCK, (signal.SIGTERM,))
     os.umask(job["umask"])
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     for descriptor, path, mode in (

@@ -28,6 +28,9 @@ __all__ = ["main"]
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+# What the launcher's agents were told.
+_AGENTS = ("RECHAIN_DESK", "RECHAIN_AGENT_PYTHON")
+
 # Rank, world size and rank on this node, as Open MPI and Hydra (MPICH, Intel MPI) say it.
 _PLACES = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
@@ -53,6 +56,9 @@ def main(attempt, work):
     prctl = ctypes.CDLL(None).prctl
     parent = os.getppid()
     hidden = json.loads(os.environb.pop(b"RECHAIN_RANK_VARIABLES").decode())
+    node = hidden.pop("RECHAIN_NODE_NAME", os.uname().nodename)
+    for name in _AGENTS:
+        os.environ.pop(name, None)
     guard = _Guard(parent, "SLURM_JOB_ID" in hidden)
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -73,7 +79,7 @@ def main(attempt, work):
         finally:
             os._exit(127)
     os.close(writer)
-    started = {"rank": rank, "local_rank": local, "node": os.uname().nodename, "pid": script}
+    started = {"rank": rank, "local_rank": local, "node": node, "pid": script}
     _note(attempt, rank, "start", dict(started, guard={"pid": os.getpid()}))
     refused = os.read(reader, 4096).decode(errors="replace")
     status = guard.wait_for(script)
@@ -116,6 +122,10 @@ def _job(attempt, work, rank, size, local):
         "RECHAIN_LOCAL_RANK": str(local),
         "RECHAIN_RANK_GUARD": str(os.getpid()),
     }
+    path = os.environ.get("PATH", "")
+    if "/guest/agents" in path:
+        others = (one for one in path.split(":") if not one.endswith("/guest/agents"))
+        variables["PATH"] = ":".join(others)
     if "OMP_NUM_THREADS" not in os.environ:
         # As bare Python would take all cores for every rank; ten times slower on a small machine.
         variables["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // size))
