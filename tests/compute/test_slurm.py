@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -291,6 +292,7 @@ def test_a_run_folder_that_the_node_does_not_see(start, tmp_path) -> None:
     wait_for(
         lambda: queue.look(os.getuid()).jobs[run.run_id].state == "FAILED", "its end", PATIENCE
     )
+    shutil.rmtree(run.root, ignore_errors=True)  # Slurm 24.11 makes the folder of its log
     os.rename(away, run.root)
     end = there.poll([run])[run.run_id].end
     assert end["cause"] == "environment"
@@ -484,7 +486,11 @@ def test_what_slurm_refuses_is_said_and_recorded(workspace) -> None:
 @engines
 def test_what_slurm_will_never_start_is_said_as_such(start) -> None:
     nodes = {"nodes": 3, "processes_per_node": 1, "communicator": "Mpi"}
-    run, job = start("pass", distribution=nodes)
+    try:
+        run, job = start("pass", distribution=nodes)
+    except StartError as error:  # Slurm 24.11 does not even take it
+        assert "ask for less (--node-count" in str(error)
+        return
 
     def said() -> str:
         return str(reconcile(run, job).reason)

@@ -62,6 +62,18 @@ def test_squeue_of_20_11() -> None:
     assert STATES[found["104"].state].end(found["104"].nodes)["message"] == "Slurm lost gpu07"
 
 
+def test_squeue_of_24_11() -> None:
+    found = jobs("24.11-squeue.txt")
+    assert (found["3"].nodes, found["12"].start) == ("n[1-2]", "")
+    # What sbatch refused is there nevertheless.
+    assert (found["10"].state, found["10"].reason, found["10"].nodes) == (
+        "FAILED", "BadConstraints", "",
+    )  # fmt: skip
+    assert jobs("24.11-sacct.txt")["10"].start == ""
+    assert STATES[jobs("24.11-sacct.txt")["9"].state].alive  # requeued by scontrol
+    assert "kept for jobs of a partition that goes first: wait" in in_words(found["13"].reason)
+
+
 def test_squeue_of_25_11() -> None:
     found = jobs("25.11-squeue.txt")
     assert STATES[found["9000102"].state].alive
@@ -85,9 +97,12 @@ def test_a_job_without_nodes_in_sacct(name: str, number: str, state: str) -> Non
         assert job.start == ""  # 22.05 takes the moment of its end
 
 
-def test_with_a_fake_scontrol_that_prints_what_22_05_did(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", ["22.05", "24.11"])
+def test_with_a_fake_scontrol_that_prints_what_a_version_did(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
     def call(command: list[str]) -> str:
-        return (SAID / f"22.05-{command[-1]}.txt").read_text()
+        return (SAID / f"{version}-{command[-1]}.txt").read_text()
 
     monkeypatch.setattr(check, "call", call)
     found = {one.what: one for one in check._config(request(Settings().to_json()))}
