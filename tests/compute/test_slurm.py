@@ -117,6 +117,13 @@ def test_slurm_records_the_exit_code_of_the_script(start, cluster) -> None:
 
 
 @engines
+def test_a_script_that_dies_in_c_leaves_its_stack(start) -> None:
+    run, job = start("import ctypes\ndef read():\n    ctypes.string_at(0)\nread()")
+    assert ended(run, job)["message"] == "signal 11, SIGSEGV"
+    assert 'script.py", line 3 in read\n' in Path(run.attempt(1).stderr(0)).read_text()
+
+
+@engines
 def test_scancel_by_somebody_is_told_from_other_ends(start, cluster) -> None:
     run, job = start(WAITS)
     up(run)

@@ -127,7 +127,7 @@ def test_what_an_environment_has_that_was_built_before(code: Path, tmp_path: Pat
         "schema": 1,
         "environment": "e",
         "base": [base.st_mtime_ns, base.st_size],
-        "lock": {"packages": packages},
+        "lock": {"packages": packages, "interpreter": {"path": sys.executable}},
     }
     path = Path(store.resolved(cache, spec["digest"]))
     path.parent.mkdir(parents=True)

@@ -199,8 +199,10 @@ def test_a_secret_is_in_no_command_line_and_not_in_what_the_engine_knows(engine,
 def test_an_end_has_the_cause_that_it_has_without_a_container(
     engine, tmp_path, script, cause, message
 ) -> None:
-    state = Contained(engine, tmp_path, script).ends(cause)
-    assert state.end["message"] == message
+    made = Contained(engine, tmp_path, script)
+    assert made.ends(cause).end["message"] == message
+    stack = "Fatal Python error: Segmentation fault" in made.text(made.attempt.stderr(0))
+    assert stack == (message == "signal 11, SIGSEGV")
 
 
 @pytest.mark.engines

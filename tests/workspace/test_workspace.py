@@ -16,7 +16,7 @@ from rechain import Experiment, Workspace
 from rechain.exceptions import AzureMLException, UserErrorException
 from rechain.record import index
 from rechain.record.paths import WorkspacePaths
-from rechain.testing import wait_for, wait_for_end
+from rechain.testing import processes_of, wait_for, wait_for_end
 
 pytestmark = pytest.mark.fast
 
@@ -411,6 +411,7 @@ def test_a_run_whose_submitter_died_before_the_start(submit) -> None:
     run = submit("import time; time.sleep(1000)")
     run.cancel()
     wait_for_end(run._paths)
+    wait_for(lambda: not processes_of(run._paths), "nobody writes to it any more")
     folder = Path(run.folder)
     shutil.rmtree(folder / "attempts" / "1")
     (folder / "requests" / "cancel").unlink()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rechain import Workspace
+from rechain.data import Dataset
 from rechain.record.journal import fold
 from rechain.record.paths import RunPaths
 
@@ -50,6 +51,18 @@ def test_a_run_that_writes_to_its_input(submit, store) -> None:
         "the input d was written to while the run went on: 1 changed (a.txt); 1 gone (b.txt); "
         "4 new (sub/c, sub/d, sub/e, ...)"
     ]
+
+
+def test_a_dataset_that_a_container_would_have_kept_is_said_to_be_one(submit, store) -> None:
+    filled(store)
+    data = Dataset.File.from_files((store, "data")).as_named_input("d").as_mount()
+    run = submit.done(SCRIPT, script_params={"": [data]})
+    assert run.status == "Completed", run.cause
+    (note,) = notes(run)
+    assert note.startswith(
+        "the input d was written to while the run went on (only in a container is a mounted "
+        "dataset read-only): 1 changed (a.txt)"
+    )
 
 
 def test_of_many_files_it_is_known_that_something_changed(submit, store) -> None:
