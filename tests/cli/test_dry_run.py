@@ -112,7 +112,12 @@ def test_how_an_image_is_built_is_printed(rechain, home, monkeypatch) -> None:
     done = rechain("env", "containerfile", "7.0.0", "--mpi", "mpich", "--base", "debian:13")
     assert "FROM debian:13\n" in done.stdout
     assert "COPY mpi/" in done.stdout
+    done = rechain("env", "containerfile", "7.0.0", "--gpu")
+    assert done.stdout == (golden / "7.0.0-gpu.Containerfile").read_text()
     monkeypatch.setenv("RECHAIN_BASE_IMAGE", "documented")
+    for kind, options in (("cpu", []), ("gpu", ["--gpu"])):
+        done = rechain("env", "containerfile", "5.1.0", *options)
+        assert done.stdout == (golden / f"5.1.0-{kind}-documented.Containerfile").read_text()
     assert "FROM ubuntu:16.04\n" in rechain("env", "containerfile", "5.1.0").stdout
 
 
@@ -140,7 +145,11 @@ def test_the_image_of_a_run_is_printed_on_its_own_base(rechain, home, monkeypatc
     [
         (["9.9"], "chainer 9.9 is not among the versions"),
         (["nothing"], "'nothing' is no lock file"),
-        (["7.0.0", "--base", "Not Good"], "no engine can pull"),
+        (
+            ["7.0.0", "--base", "Not Good"],
+            "(RECHAIN_BASE_IMAGE, --base) is 'Not Good', which no eng",
+        ),
+        (["7.0.0", "--mpi", "system"], "--mpi system is this machine's own, which no image has"),
         (["7.0.0", "-o", "."], ". is there already"),
     ],
 )

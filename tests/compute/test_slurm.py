@@ -496,7 +496,8 @@ def test_what_slurm_will_never_start_is_said_as_such(start) -> None:
     try:
         run, job = start("pass", distribution=nodes)
     except StartError as error:  # Slurm 24.11 does not even take it
-        assert "ask for less (--node-count" in str(error)
+        if "ask for less (--node-count" not in str(error):
+            raise
         return
 
     def said() -> str:

@@ -328,6 +328,12 @@ def test_build_local_builds_what_the_next_run_takes(engine, cache, source, home,
 @pytest.mark.matrix
 def test_build_local_puts_packages_into_an_image(engine, cache, home, capfd) -> None:
     workspace = Workspace.local()
+    (home / "image").mkdir()
+    (home / "image" / "Dockerfile").write_text(f"FROM {engine.base_image()}\n")
+    context = DockerBuildContext.from_local_directory(workspace, home / "image")
+    environment = Environment.from_docker_build_context("e", context)
+    with pytest.raises(UserErrorException, match="or give the environment conda_dependencies: th"):
+        environment.build_local(workspace, useDocker=True)
     environment = Environment.from_docker_image("e", engine.base_image())
     environment.python.user_managed_dependencies = False
     environment.python.conda_dependencies = CondaDependencies.create(

@@ -52,9 +52,12 @@ def command(
     from rechain.environment.image import context
     from rechain.environment.image.names import BASE, image_spec
     from rechain.environment.spec import gpu_setting, mpi_setting, venv_spec
+    from rechain.exceptions import UserErrorException
 
     had = None
     if re.fullmatch(r"\d+(\.\d+)+", environment):
+        if mpi == "system" or (mpi and os.sep in mpi):
+            raise UserErrorException(f"--mpi {mpi} is this machine's own, which no image has")
         setting = mpi_setting(mpi, os.environ) if mpi else None
         wanted = gpu_setting("required") if gpu else None
         spec = venv_spec(f"chainer-{environment}", python, pip, mpi=setting, gpu=wanted)

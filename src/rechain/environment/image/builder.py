@@ -138,7 +138,8 @@ def from_source(
         options = ["--pull"] if image["pull"] else []
         said = build(engine, cache, name, folder, file, log, options=options)
     if said.code:
-        told = [line.strip() for line in said.errors.splitlines() if line.strip()]
+        text = said.errors.replace(folder, "its folder")  # a path that is gone
+        told = [line.strip() for line in text.splitlines() if line.strip()]
         hint = "All of it is in the image build log (`rechain logs --prepare RUN`)."
         if context is None:
             hint += (

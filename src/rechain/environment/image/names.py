@@ -108,7 +108,7 @@ def image_spec(
         )
     built = not user_managed
     if built and reference is None and base:
-        reference = _checked(base, BASE)
+        reference = _checked(base, f"the image to build on ({BASE}, --base)")
     spec: dict[str, Any] = {"reference": reference, "built": built}
     if asked:
         spec["asked"] = asked

@@ -58,14 +58,20 @@ def asked(
     path = f"{cache}/images/asked-{digest_of(wanted)[:32]}.json"
     known = store.read_known(path)
     if known is None:
-        known = {"schema": 1, **_ask(engine, image, environment["python"], names)}
+        known = {"schema": 1, **_ask(engine, image, environment, names)}
         os.makedirs(os.path.dirname(path), exist_ok=True)
         jsonl.write_atomic(path, known)
     return {**image, "interpreter": known["interpreter"], "mpi": known["mpi"]}
 
 
-def _ask(engine: Engine, image: dict[str, Any], python: str, names: list[str]) -> dict[str, Any]:
+def _ask(
+    engine: Engine, image: dict[str, Any], environment: dict[str, Any], names: list[str]
+) -> dict[str, Any]:
+    python, wanted = environment["python"], environment["image"]
     what = image.get("asked") or image["reference"]
+    otherwise = "leave out user_managed"
+    if "context" in wanted:
+        otherwise = "give the environment conda_dependencies"
     plain = ["run", "--rm", "--pull=never", "--network=host"]
     by_path = python.startswith("/") and not names  # so an image needs no shell
     if by_path:
@@ -88,7 +94,7 @@ def _ask(engine: Engine, image: dict[str, Any], python: str, names: list[str]) -
         or_other = " and no `python3`" if python == "python" else ""
         raise EnvironmentFailure(
             f"the image {what} has no `{python}`{or_other} that runs",
-            "Name one with --python, or leave out user_managed: then Rechain provides Python.",
+            f"Name one with --python, or {otherwise}: then Rechain provides Python.",
             said.errors.strip(),
         )
     if tuple(map(int, found[2].split(".")[:2])) < _OLDEST:
@@ -103,7 +109,7 @@ def _ask(engine: Engine, image: dict[str, Any], python: str, names: list[str]) -
         raise EnvironmentFailure(
             f"the image {what} has no {' and no '.join(names)}, which starts ranks",
             "Put an MPI into it (Debian: openmpi-bin, mpich), name its mpiexec with --mpi, or "
-            "leave out user_managed: then Rechain provides Python and MPI.",
+            f"{otherwise}: then Rechain provides Python and MPI.",
         )
     introduction = mpi.introduced(said.text)
     if introduction is None:
