@@ -109,3 +109,15 @@ def test_with_a_fake_scontrol_that_prints_what_a_version_did(
     assert found["grace"].words == "when Slurm ends a job, its script has 5 sec (KillWait)"
     assert found["accounting"].words == "accounting_storage/slurmdbd"
     assert found["partition"].words == "main: UP, 2 nodes, time limit unlimited"
+
+
+def test_with_a_fake_scontrol_of_a_cluster_without_accounting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def call(command: list[str]) -> str:
+        said = (SAID / f"24.11-{command[-1]}.txt").read_text()
+        return said.replace("accounting_storage/slurmdbd", "(null)")  # as 24.11.7 says
+
+    monkeypatch.setattr(check, "call", call)
+    found = {one.what: one for one in check._config(request(Settings().to_json()))}
+    assert found["accounting"].words.startswith("none; an ended job is known for 600 sec")

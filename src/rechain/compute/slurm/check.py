@@ -81,11 +81,12 @@ def _config(request: Mapping[str, Any]) -> Iterator[Finding]:
     config = {key.strip(): value.strip() for key, _, value in pairs}
     kill_wait = config.get("KillWait", "30 sec")
     yield Finding(None, "grace", f"when Slurm ends a job, its script has {kill_wait} (KillWait)")
-    if "none" in config.get("AccountingStorageType", "none"):
+    accounting = config.get("AccountingStorageType", "")
+    if accounting in ("", "(null)", "accounting_storage/none"):  # 24.11 says (null)
         age = config.get("MinJobAge", "300 sec")
         yield Finding(None, "accounting", f"none; an ended job is known for {age} (MinJobAge)")
     else:
-        yield Finding(True, "accounting", config["AccountingStorageType"])
+        yield Finding(True, "accounting", accounting)
     wanted = request["partition"]
     try:
         said = call(["scontrol", "--all", "--oneliner", "show", "partition"])
