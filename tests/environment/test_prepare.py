@@ -11,7 +11,7 @@ import pytest
 
 from rechain.environment import store
 from rechain.environment.errors import EnvironmentFailure
-from rechain.environment.prepare import build, prepare
+from rechain.environment.prepare import build, prepare, resolved
 from rechain.environment.spec import venv_spec
 from rechain.record import jsonl
 
@@ -276,3 +276,30 @@ def test_even_an_unforeseen_error_is_reported(own, tmp_path):
     assert done.returncode == 1
     assert "KeyError: 'digest'" in result["message"]
     assert "Traceback" in result["detail"]
+
+
+def test_the_python_fits_an_exact_numpy_where_the_user_names_none(own, index, python):
+    python("3.7")
+    index.add("numpy", "1.15.4", "2018-11-04T00:00:00Z")
+
+    def chosen(version, **more):
+        lock, _ = resolved(venv_spec("plain", version, ["numpy==1.15.4"], **more), own)
+        return lock["interpreter"]["version"].rpartition(".")[0], lock["notes"]
+
+    assert chosen(None) == ("3.7", [])
+    # As v1's SDK names one by itself: said once, in the lock.
+    for default in ("3.10.18", "3.8.13"):
+        minor, notes = chosen(default)
+        assert minor == "3.7"
+        assert notes == [
+            f"Python {default}, which v1 takes where none is named, has no such NumPy: one up to "
+            "3.7 is taken"
+        ]
+    # What the user names stays; what fits stays, too.
+    assert chosen("3.8") == ("3.8", [])
+    assert chosen("3.6")[0] == "3.6"
+    index.add("numpy", "1.23.5", "2022-11-20T00:00:00Z")
+    newer = venv_spec("plain", "3.8.13", ["numpy==1.23.5"])
+    assert resolved(newer, own)[0]["interpreter"]["version"].startswith("3.8.")
+    with pytest.raises(EnvironmentFailure, match=r"Python 3\.8\.13 is not on this machine"):
+        chosen("3.8.13", strict=True)

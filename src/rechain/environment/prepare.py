@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rechain.environment import gpu, interpreters, store
+from rechain.environment import gpu, interpreters, store, uv
 from rechain.environment.build import alone, build, folder_of, packages_of, workbench
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.resolve import identity
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rechain.recipes import Cell, Recipe
 
 __all__ = ["EnvironmentFailure", "build", "cache_usable", "prepare", "resolved"]
+
+# The Pythons of CondaDependencies.create() and CondaDependencies() in v1's last SDK.
+_OF_V1 = ("3.10.18", "3.8.13")
 
 
 def prepare(
@@ -194,8 +197,9 @@ def resolved(
         from rechain.environment import cupy
 
         choice = cupy.cells_for(recipe, spec, gpus)
+    fitted, choice, chosen = _fitting(spec, choice)
     with workbench(cache) as folder:
-        interpreter, notes, conda = _interpreter(spec, choice, folder, cache, say)
+        interpreter, notes, conda = _interpreter(fitted, choice, folder, cache, say)
         cell = recipe.cell(interpreter.version)
         assert cell is not None, "only what the recipe has a cell for is chosen"
         cell, said, mpi = _settled(spec, recipe, cell, gpus, cache, say)
@@ -211,12 +215,34 @@ def resolved(
         os.mkdir(f"{folder}/resolving")
         where = f"{folder}/resolving"
         lock = resolve(recipe, cell, interpreter, spec, mpi, folder=where, say=say, **further)
-    lock["notes"] = [*notes, *said, *lock["notes"]]
+    lock["notes"] = [*chosen, *notes, *said, *lock["notes"]]
     if conda is None:
         return lock, interpreter
     lock.update(kind="conda", conda=conda)
     lock["interpreter"].update(path="bin/python", **{"from": "conda"})
     return {**lock, "digest": identity(lock)}, None
+
+
+def _fitting(spec: dict[str, Any], recipe: Recipe) -> tuple[dict[str, Any], Recipe, list[str]]:
+    """Return spec and recipe with the Pythons alone that an exact NumPy has wheels for, and notes.
+
+    What the user names stays; that v1 names a Python where the user names none is no wish.
+    """
+    limits = filter(None, map(uv.newest_python, spec["pip"]))
+    newest, named = next(limits, None), spec["python"]
+    if newest is None or (named and (named not in _OF_V1 or spec["strict"])):
+        return spec, recipe, []
+    cells = tuple(one for one in recipe.cells if _minor(one.python) <= _minor(newest))
+    if not cells or (named and _minor(named) <= _minor(newest)):
+        return spec, recipe, []
+    said = f"Python {named}, which v1 takes where none is named, has no such NumPy: "
+    notes = [f"{said}one up to {newest} is taken"] if named else []
+    return {**spec, "python": None}, recipe._replace(cells=cells), notes
+
+
+def _minor(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
 
 
 def _interpreter(

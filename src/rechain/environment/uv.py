@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rechain.environment.errors import EnvironmentFailure
 
-__all__ = ["Done", "explain", "run", "variables"]
+__all__ = ["Done", "explain", "newest_python", "run", "variables"]
 
 # Of uv's own variables only those pass that say where packages come from and how to reach them;
 # the others (UV_PYTHON, UV_CONSTRAINT, UV_RESOLUTION, ...) would change what is built.
@@ -176,11 +176,19 @@ def _reason(plain: str, errors: str) -> tuple[str, str]:
     return (said[-1] if said else "uv gave no reason"), ""
 
 
+def newest_python(requirement: str) -> str | None:
+    """Return the newest Python that an exact NumPy has wheels for; None if that is not known.
+
+    Without a wheel such a NumPy cannot be had: none of them builds on a newer Python.
+    """
+    old = re.match(r"numpy==(1\.\d+)", requirement)
+    return _WHEELS_OF_NUMPY.get(old[1]) if old else None
+
+
 def _unbuilt(package: str, errors: str) -> tuple[str, str]:
     raised = re.findall(r"(?m)^\s*((?:[\w.]*(?:Error|Exception|Exit)|error): .+)$", errors)
     why = f": {raised[-1]}" if raised and "Failed to" not in raised[-1] else ""
-    old = re.match(r"numpy==(1\.\d+)", package)
-    python = _WHEELS_OF_NUMPY.get(old[1]) if old else None
+    python = newest_python(package)
     instead = (
         f"Choose Python {python}, which it has a wheel for (--python {python}, "
         f"set_python_version('{python}')), name"
