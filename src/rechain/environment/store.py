@@ -256,7 +256,8 @@ def find_image(cache: str, environment: dict[str, Any], engine: str) -> dict[str
 
 def foundations(cache: str, lock: dict[str, Any]) -> list[str]:
     """Return the folders of the cache that a lock's environment stands on: its Python, its MPI."""
-    python = "" if "conda" in lock else os.path.realpath(lock["interpreter"]["path"])
+    python = lock.get("interpreter", {}).get("path", "")  # conda's is within the environment
+    python = os.path.realpath(python) if os.path.isabs(python) else ""
     found = []
     mpiexec = lock.get("mpi", {}).get("mpiexec", "")
     for path, kind in ((python, pythons(cache)), (mpiexec, f"{cache}/mpi")):
