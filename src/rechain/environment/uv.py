@@ -181,7 +181,7 @@ def newest_python(requirement: str) -> str | None:
 
     Without a wheel such a NumPy cannot be had: none of them builds on a newer Python.
     """
-    old = re.match(r"numpy==(1\.\d+)", requirement)
+    old = re.fullmatch(r"numpy==(1\.\d+)[\w.]*", requirement)
     return _WHEELS_OF_NUMPY.get(old[1]) if old else None
 
 
