@@ -183,8 +183,23 @@ def test_images_by_pixel(tmp_path: Path) -> None:
     assert "sha256" in said
 
 
+def test_texts_by_line_without_moments(tmp_path: Path) -> None:
+    first = b"2026-11-26 08:00:01,250 INFO begins\n08:00:02 loss 0.25\nend\n"
+    second = b"2027-01-02T09:10:11 INFO begins\n09:10:12.5 loss 0.25\nend\n"
+    assert pair(tmp_path, first, second) == []
+    found = pair(tmp_path, first, second.replace(b"0.25", b"0.5") + b"more\n")
+    assert found == [
+        r"line 2: '08:00:02 loss 0.25\n' and '09:10:12.5 loss 0.5\n'",
+        r"line 4: no line and 'more\n'",
+    ]
+    assert pair(tmp_path, b"a\r\n", b"a\n") == [r"line 1: 'a\r\n' and 'a\n'"]
+    (*_, said) = pair(tmp_path, b"1\n" * 9, b"2\n" * 9)
+    assert said == "... 9 lines differ in all"
+    assert pair(tmp_path, b"[1, 2", b"[1, 3") == ["line 1: '[1, 2' and '[1, 3'"]
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"PK\x03\x04 cut off", b"[1, 2", b"\x89PNG", b"\xff\xfe", b"text"]
+    "data", [b"\0", b"PK\x03\x04 cut off", b"\x89PNG", b"\xff\xfe", b"\0text"]
 )
 def test_whatever_else_by_its_bytes(tmp_path: Path, data: bytes) -> None:
     assert pair(tmp_path, data, data) == []

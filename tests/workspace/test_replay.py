@@ -286,6 +286,33 @@ def test_a_run_that_goes_on_from_another_is_replayed_when_that_one_is_gone(submi
     assert Path(second.folder, "work/taken").exists()
 
 
+def test_texts_and_logs_that_the_script_wrote_are_compared(submit) -> None:
+    names = ["outputs/score.txt", "outputs/own.log", "logs/more.txt", "pred.out"]
+    one, other = (
+        submit.done(f"for name in {names}: open(name, 'w').write({value!r})") for value in "ab"
+    )
+    found = one.differences(other)
+    assert found["compared"] == len(names)
+    assert [row["file"] for row in found["outputs"]] == sorted(names)
+    assert found["outputs"][0]["text"] == "line 1: 'a' and 'b'"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("", ["nothing to compare: "]),
+        ("raise SystemExit(3)", ["nothing to compare: ", "neither got to its end: user error"]),
+    ],
+)
+def test_runs_that_made_nothing_are_not_called_the_same(submit, script: str, said) -> None:
+    runs = [submit.done(script).id for _ in range(2)]
+    command = [sys.executable, "-m", "rechain", "diff", *runs]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    assert len(lines) == len(said)
+    for line, begins in zip(lines, said, strict=True):
+        assert line.startswith(begins)
+
+
 def test_a_running_run_is_not_compared(submit, tmp_path: Path) -> None:
     script = (
         f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)"

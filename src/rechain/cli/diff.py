@@ -47,10 +47,14 @@ def command(run: str, other: str, as_json: bool) -> None:
 def in_words(found: dict[str, Any], first: Run, second: Run) -> list[str]:
     """Return in lines what `Run.differences` found."""
     files = f"{found['compared']} file{'' if found['compared'] == 1 else 's'}"
-    if found["same"]:
+    if found["same"] and not found["compared"] and not first.get_metrics():
+        lines = [f"nothing to compare: {first.id} and {second.id} made no file and no metric"]
+    elif found["same"]:
         lines = [f"the same: {files} and the metrics of {first.id} and {second.id}"]
     else:
         lines = [f"{first.id} and {second.id} differ ({files} compared)"]
+    if found["same"] and first.cause != "completed":
+        lines.append(f"neither got to its end: {str(first.cause).replace('_', ' ')}")
     if found["changes"]:
         lines.append("what went in and is not the same:")
         lines += [f"  {row['what']}: {printable(row['text'])}" for row in found["changes"]]

@@ -61,26 +61,26 @@ def _head(path: str) -> bytes:
 
 
 def _compare_text(first: str, second: str, head: bytes) -> list[str] | None:
-    from rechain.compare import values
+    from rechain.compare import texts, values
 
     if max(os.path.getsize(first), os.path.getsize(second)) > _LARGEST_TEXT or b"\0" in head:
         return None
     try:
-        texts = [_text(path) for path in (first, second)]
+        read = [_text(path) for path in (first, second)]
     except UnicodeDecodeError:
         return None
     if head.lstrip().startswith(b"digraph"):
         from rechain.compare import graphs
 
-        return graphs.compare(*texts)
-    documents = [values.parse(text) for text in texts]
+        return graphs.compare(*read)
+    documents = [values.parse(text) for text in read]
     if None in documents:
-        return None
+        return texts.compare(*read)
     return list(values.compare(*documents))
 
 
 def _text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return file.read()
 
 

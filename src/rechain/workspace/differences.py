@@ -66,10 +66,11 @@ def _outputs(first: Run, second: Run) -> tuple[int, Rows]:
     from rechain.workspace import files
 
     rows: Rows = []
-    made = [
-        {file.name: file.paths[0] for file in files.listing(run._paths) if file.kind != "log"}
-        for run in (first, second)
-    ]
+    made = []
+    for run in (first, second):
+        ours = files.logs(run._paths)
+        listed = files.listing(run._paths)
+        made.append({file.name: file.paths[0] for file in listed if file.name not in ours})
     for name in sorted({*made[0], *made[1]}):
         if name not in made[0] or name not in made[1]:
             only = first if name in made[0] else second
