@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,45 @@ def test_a_source_folder_that_is_none(code: Path) -> None:
     for path in (code / "gone", code / "train.py"):
         with pytest.raises(TrainingException, match="source_directory"):
             compiled(path)
+
+
+COMPILE_AS_NOBODY = """
+import os, sys
+from rechain.estimator import Chainer, compile
+from rechain.exceptions import TrainingException
+def compiled(folder):
+    made = Chainer(folder, compute_target="local", entry_script="train.py", user_managed=True)
+    compile(made, experiment="x")
+compiled(sys.argv[1])  # all is imported as long as it may be read
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+os.chdir("/")
+try:
+    compiled(sys.argv[2])
+except TrainingException as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.parametrize("mode", [0, 0o444, 0o111])  # 0o444: its files are listed, no more
+def test_a_source_folder_that_may_not_be_read(code: Path, tmp_path: Path, mode: int) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "train.py").touch()
+    folder = tmp_path
+    while folder.owner() == code.owner() and folder.name:  # pytest's folder is a private one
+        folder.chmod(folder.stat().st_mode | 0o055)
+        folder = folder.parent
+    closed.chmod(mode)
+    said = subprocess.run(
+        [sys.executable, "-c", COMPILE_AS_NOBODY, str(code), str(closed)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    closed.chmod(0o755)
+    words = f"source_directory is '{closed}', a folder that you may not read. Change its"
+    assert said.stdout.startswith(words), said.stderr
 
 
 def test_the_source_folder_is_absolute(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:

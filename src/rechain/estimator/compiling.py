@@ -404,6 +404,11 @@ def _script(source: str, given: str | None) -> str:
         )
     if not os.path.isdir(source):
         raise TrainingException(f"source_directory is {source!r}, which is not a folder.")
+    if not os.access(source, os.R_OK | os.X_OK):
+        raise TrainingException(
+            f"source_directory is {source!r}, a folder that you may not read. Change its "
+            "permissions (chmod u+rx), or copy it into one of your own."
+        )
     path = os.path.normpath(given)
     if os.path.isabs(path):
         path = _relative(path, source)
