@@ -54,7 +54,7 @@ def in_words(found: dict[str, Any], first: Run, second: Run) -> list[str]:
     else:
         lines = [f"{first.id} and {second.id} differ ({files} compared)"]
     if found["same"] and first.cause != "completed":
-        lines.append(f"neither got to its end: {str(first.cause).replace('_', ' ')}")
+        lines.append(f"neither got to its end: {first.cause}")
     if found["changes"]:
         lines.append("what went in and is not the same:")
         lines += [f"  {row['what']}: {printable(row['text'])}" for row in found["changes"]]
