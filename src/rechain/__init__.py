@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rechain.workspace import Run as Run
     from rechain.workspace import SlurmCompute as SlurmCompute
     from rechain.workspace import Workspace as Workspace
+    from rechain.workspace.model import Model as Model
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ _HOME = {
     "Environment": "rechain.runconfig",
     "Estimator": "rechain.estimator",
     "Experiment": "rechain.workspace",
+    "Model": "rechain.workspace.model",
     "Mpi": "rechain.estimator",
     "MpiConfiguration": "rechain.runconfig",
     "OutputFileDatasetConfig": "rechain.data",
@@ -68,6 +70,7 @@ __all__ = [
     "Environment",
     "Estimator",
     "Experiment",
+    "Model",
     "Mpi",
     "MpiConfiguration",
     "OutputFileDatasetConfig",

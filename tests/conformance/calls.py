@@ -90,12 +90,12 @@ WRONG: dict[str, list[Any]] = {
     "distributed_backend": [1],
     "distributed_training": ["mpi", obj("object"), obj("Mpi", process_count_per_node=0)],
     "use_gpu": ["yes"],
-    "use_docker": [1],
+    "use_docker": ["no"],
     "custom_docker_image": [["mine:1"]],
     "image_registry_details": ["host"],
-    "user_managed": [None],
+    "user_managed": ["no"],
     "conda_packages": ["scipy", [1]],
-    "pip_packages": ["numpy", [""]],
+    "pip_packages": ["numpy", [1]],
     "pip_requirements_file": [["requirements.txt"]],
     "environment_variables": ["A=1", {"A": obj("object")}],
     "environment_definition": ["mine"],
@@ -142,6 +142,7 @@ FILES = {
     "requirements.txt": "tqdm\nnumpy>=1.10\nsix==1.12\n",
     # The same with what pip does not read, and without.
     "commented.txt": "# mine\n\nnumpy>=1.10,!=1.11 # why\n\ntqdm\n",
+    "Dockerfile": "FROM y\n",
     "commented.txt.plain": "numpy>=1.10,!=1.11\ntqdm\n",
 }
 

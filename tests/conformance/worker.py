@@ -2,14 +2,21 @@
 
 A line of JSON in is a constructor's keywords, and as `class` whose; a line out is what came of it:
 the run configuration as JSON, or the exception, and the warnings that were logged.
-`{"!": "Mpi", "process_count_per_node": 2}` stands for an object. Works on Python 3.9 with the SDK
-and on Rechain's Python with `rechain-azureml`.
+`{"!": "Mpi", "process_count_per_node": 2}` stands for an object. Or a line is
+`{"program": "..."}`: lines of Python, in a folder of their own, that leave in `r` what came of
+them. Works on Python 3.9 with the SDK and on Rechain's Python with `rechain-azureml`.
 """
 
+import copy
+import inspect
 import json
 import logging
 import os
+import pathlib
+import pickle
+import shutil
 import sys
+import tempfile
 
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # what the SDK prints is no answer
@@ -21,6 +28,12 @@ from azureml.core import (  # noqa: E402
     ScriptRunConfig,
 )
 from azureml.core.compute import AmlCompute  # noqa: E402
+from azureml.core.conda_dependencies import CondaDependencies  # noqa: E402
+from azureml.core.environment import (  # noqa: E402
+    DEFAULT_GPU_IMAGE,
+    EnvironmentReference,
+    PythonSection,
+)
 from azureml.core.runconfig import (  # noqa: E402
     DockerConfiguration,
     MpiConfiguration,
@@ -29,7 +42,7 @@ from azureml.core.runconfig import (  # noqa: E402
     TensorflowConfiguration,
 )
 from azureml.data.data_reference import DataReference  # noqa: E402
-from azureml.data.datapath import DataPath  # noqa: E402
+from azureml.data.datapath import DataPath, DataPathComputeBinding  # noqa: E402
 from azureml.exceptions import AzureMLException  # noqa: E402
 from azureml.train.dnn import Chainer, Gloo, Mpi, Nccl, ParameterServer  # noqa: E402
 from azureml.train.estimator import Estimator  # noqa: E402
@@ -134,6 +147,8 @@ def document(run_config):
 
 def answer(call):
     del heard.warnings[:]
+    if "program" in call:
+        return outcome_of(call["program"])
     return {**made_of(call), "warnings": list(heard.warnings)}
 
 
@@ -156,6 +171,51 @@ def overridden(made, given):
     from rechain.estimator.overrides import overridden
 
     return overridden(made, given)[0]
+
+
+def shown(value):
+    """Return a value as JSON: objects as what they say of themselves."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, dict):
+        return {str(name): shown(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)) or hasattr(value, "__next__"):
+        return [shown(item) for item in value]
+    if isinstance(value, CondaDependencies):
+        return value.as_dict()
+    if isinstance(value, (Chainer, Estimator)):
+        return shown(value.run_config)
+    if hasattr(value, "to_document") or type(value).__module__.startswith("azureml"):
+        return document(value)
+    return type(value).__name__ + " " + str(value)
+
+
+# What programs may name.
+NAMES = {
+    **MAKE, **CLASSES,
+    **{kind.__name__: kind for kind in (ContainerRegistry, Environment, RunConfiguration)},
+    "CondaDependencies": CondaDependencies, "DataPathComputeBinding": DataPathComputeBinding,
+    "EnvironmentReference": EnvironmentReference, "DEFAULT_GPU_IMAGE": DEFAULT_GPU_IMAGE,
+    "DataReference": DataReference, "DataPath": DataPath, "PythonSection": PythonSection,
+    "datastore": datastore, "document": document, "pool": compute, "copy": copy, "json": json,
+    "os": os, "inspect": inspect, "pathlib": pathlib, "pickle": pickle,
+}  # fmt: skip
+
+
+def outcome_of(program):
+    """Run a program in a folder with copies of the project's files."""
+    project, folder = os.getcwd(), tempfile.mkdtemp()
+    shutil.copytree(project, os.path.join(folder, "p"))
+    os.chdir(os.path.join(folder, "p"))
+    names = dict(NAMES)
+    try:
+        exec(program, names)
+        return {"value": shown(names.get("r"))}
+    except Exception as error:
+        return {"error": [base.__name__ for base in type(error).__mro__], "message": str(error)}
+    finally:
+        os.chdir(project)
+        shutil.rmtree(folder)
 
 
 def made_of(call):

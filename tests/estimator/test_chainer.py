@@ -186,16 +186,16 @@ TYPES: list[tuple[dict[str, Any], str]] = [
     ({"node_count": "2"}, "node_count is '2', a str; it must be an int"),
     ({"node_count": None}, "node_count is None"),
     ({"node_count": True}, "node_count is True"),
-    ({"node_count": 1.0}, "node_count is 1.0"),
+    ({"node_count": 1.5}, "node_count is 1.5"),
     ({"use_gpu": "yes"}, "use_gpu is 'yes'"),
-    ({"use_docker": 1}, "use_docker is 1"),
-    ({"user_managed": None}, "user_managed is None"),
+    ({"use_docker": 2}, "use_docker is 2"),
+    ({"user_managed": "False"}, "user_managed is 'False'"),
     ({"script_params": ["--a", 1]}, "script_params is .*a dict"),
     ({"environment_variables": "A=1"}, "environment_variables is 'A=1'"),
     ({"environment_variables": {"A": object()}}, r"environment_variables\['A'\]"),
     ({"pip_packages": "numpy"}, r"pip_packages is 'numpy'.*Write pip_packages=\['numpy'\]"),
     ({"pip_packages": [1]}, "pip_packages has the element 1"),
-    ({"pip_packages": [" "]}, "pip_packages has the element ' '"),
+    ({"conda_packages": [" "]}, "conda_packages has the element ' '"),
     ({"conda_packages": "scipy"}, r"Write conda_packages=\['scipy'\]"),
     ({"inputs": "data"}, "inputs is 'data'"),
     ({"entry_script": 3}, "entry_script is 3"),
@@ -216,7 +216,7 @@ TYPES: list[tuple[dict[str, Any], str]] = [
     ({"distributed_training": "mpi"}, r"distributed_training is 'mpi'.*Mpi\(\.\.\.\)"),
     ({"distributed_backend": 1}, "distributed_backend is 1"),
     ({"shm_size": 2}, "shm_size is 2"),
-    ({"_disable_validation": None}, "_disable_validation is None"),
+    ({"_disable_validation": "no"}, "_disable_validation is 'no'"),
 ]
 
 
@@ -225,6 +225,26 @@ def test_values_that_can_never_work(given: dict[str, Any], words: str) -> None:
     with pytest.raises(UserErrorException, match=words) as caught:
         chainer(**given)
     assert type(caught.value) is UserErrorException
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"use_gpu": 1}, {"use_gpu": True}),
+        ({"use_gpu": None, "user_managed": "", "_disable_validation": 0}, {}),
+        ({"conda_packages": {"scipy", "h5py"}}, {"conda_packages": ["h5py", "scipy"]}),
+        ({"pip_packages": (name for name in ["six", " "])}, {"pip_packages": ["six"]}),
+        ({"distributed_training": {}, "environment_definition": {}, "inputs": set()}, {}),
+        ({"vm_priority": "LowPriority"}, {"vm_priority": "lowpriority"}),
+        ({"max_run_duration_seconds": 60.0}, {"max_run_duration_seconds": 60}),
+        ({"node_count": 1.0, **MPI}, MPI),
+    ],
+)
+def test_what_v1s_callers_pass_for_python_s_own_values(
+    given: dict[str, Any], same: dict[str, Any]
+) -> None:
+    found, wanted = (chainer(**values).run_config.to_document() for values in (given, same))
+    assert found == wanted
 
 
 def test_other_frameworks_distribution() -> None:

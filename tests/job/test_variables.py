@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -82,9 +84,12 @@ def test_credentials_anywhere_in_a_text() -> None:
 
 def test_split() -> None:
     plain, secret = split(
-        {"A": "1", "B": 2, "C": 0.5, "D": True, "E": "", "MY_TOKEN": "t", "F": Secret("s")}
-    )
-    assert plain == {"A": "1", "B": "2", "C": "0.5", "D": "True", "E": ""}
+        {"A": "1", "B": 2, "C": 0.5, "D": True, "E": "", "MY_TOKEN": "t", "F": Secret("s"),
+         "UNSET": None, "PATH_OF": Path("a/b")}
+    )  # fmt: skip
+    assert plain == {
+        "A": "1", "B": "2", "C": "0.5", "D": "True", "E": "", "PATH_OF": os.path.join("a", "b"),
+    }  # fmt: skip
     assert secret == {"MY_TOKEN": "t", "F": "s"}
 
 
@@ -94,7 +99,7 @@ def test_split() -> None:
         ({"": "x"}, "must not be empty"),
         ({"A=B": "x"}, "'A=B'"),
         ({1: "x"}, "a int"),
-        ({"A": None}, r"environment_variables\['A'\] is a NoneType"),
+        ({"A": {}}, r"environment_variables\['A'\] is a dict"),
         ({"A": ["x"]}, "is a list"),
         ({"A": "x\0"}, "NUL"),
         ({"RECHAIN_RUN_ID": "x"}, "set by Rechain"),

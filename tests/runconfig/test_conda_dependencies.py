@@ -214,3 +214,31 @@ def test_saving_where_v1_saves(home) -> None:
         conda.save("nowhere/x.yml")
     with pytest.raises(FileNotFoundError, match=r"nope\.yml: there is no such file"):
         CondaDependencies("nope.yml")
+
+
+def test_what_is_not_there_is_not_made_by_removing_it(tmp_path) -> None:
+    (tmp_path / "e.yml").write_text("dependencies:\n- numpy=1.15\n")
+    made = CondaDependencies(tmp_path / "e.yml")
+    made.remove_pip_package("six")
+    made.remove_pip_option("--pre")
+    made.remove_channel("pytorch")
+    made.remove_conda_package("scipy")
+    assert made.as_dict() == {"dependencies": ["numpy=1.15"]}
+
+
+def test_an_option_keeps_its_place() -> None:
+    made = CondaDependencies.create(pip_packages=["six"])
+    made.set_pip_option("--find-links a")
+    made.add_pip_package("tqdm")
+    made.set_pip_option("--find-links b")
+    assert made._pip() == ["six", "--find-links b", "tqdm"]
+
+
+def test_one_tensorflow_replaces_the_other() -> None:
+    made = CondaDependencies()
+    for core in ("cpu", "gpu"):
+        made.add_tensorflow_pip_package(core)
+        made.add_tensorflow_conda_package(core, "1.13")
+        made.add_cntk_package(core)
+    assert list(made.pip_packages)[1:] == ["tensorflow-gpu==2.2.0", "cntk-gpu==2.7"]
+    assert list(made.conda_packages)[1:] == ["tensorflow-gpu=1.13"]

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from rechain import Run, Workspace
+from rechain import Model, Run, Workspace
 from rechain.exceptions import (
     ModelPathNotFoundException,
     NotBuiltError,
     UserErrorException,
     WebserviceException,
 )
-from rechain.workspace.model import Model
 from tests.workspace.conftest import Submitter
 
 pytestmark = pytest.mark.fast

@@ -58,7 +58,7 @@ class DataReference:
         path = None if path_on_datastore is None else os.fspath(path_on_datastore)
         self.datastore = datastore
         self.path_on_datastore = path
-        if data_reference_name is None:
+        if not data_reference_name:
             whole = path is None or os.path.normpath(path) in (".", "")
             data_reference_name = datastore.name if whole else os.urandom(16).hex()
         self.data_reference_name = data_reference_name
@@ -85,7 +85,10 @@ class DataReference:
     def path(
         self, path: str | None = None, data_reference_name: str | None = None
     ) -> DataReference:
-        """Return a reference to a folder or file within this one."""
+        """Return a reference to a folder or file within this one; itself without a path."""
+        if not path:
+            name = data_reference_name or self.data_reference_name
+            return self._as(self.mode, self.path_on_compute, self.overwrite, name)
         parts = [part for part in (self.path_on_datastore, path) if part]
         return DataReference(
             self.datastore, data_reference_name, os.path.join(*parts) if parts else None
@@ -93,19 +96,19 @@ class DataReference:
 
     def as_mount(self) -> DataReference:
         """Return this reference, mounted."""
-        return self._as("mount", None, False)
+        return self._as("mount", self.path_on_compute, self.overwrite)
 
     def as_download(
         self, path_on_compute: str | None = None, overwrite: bool = False
     ) -> DataReference:
         """Return this reference, copied to `path_on_compute` before the run."""
-        return self._as("download", path_on_compute, overwrite)
+        return self._as("download", path_on_compute, overwrite or self.overwrite)
 
     def as_upload(
         self, path_on_compute: str | None = None, overwrite: bool = False
     ) -> DataReference:
         """Return this reference, filled from `path_on_compute` after the run."""
-        return self._as("upload", path_on_compute, overwrite)
+        return self._as("upload", path_on_compute, overwrite or self.overwrite)
 
     def to_config(self) -> DataReferenceConfiguration:
         """Return the element of a run configuration's `data_references`."""
@@ -136,10 +139,12 @@ class DataReference:
 
     __repr__ = __str__
 
-    def _as(self, mode: str, path_on_compute: str | None, overwrite: bool) -> DataReference:
+    def _as(
+        self, mode: str, path_on_compute: str | None, overwrite: bool, name: str | None = None
+    ) -> DataReference:
         return DataReference(
             self.datastore,
-            self.data_reference_name,
+            name or self.data_reference_name,
             self.path_on_datastore,
             mode,
             path_on_compute,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from rechain.estimator.inputs import as_data, text
 from rechain.exceptions import UserErrorException
 from rechain.job.variables import Secret
+from rechain.runconfig.plain import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ def _refuse(key: object, value: object) -> None:
 
 def _plain(key: object, value: object) -> Any:
     kind = type(value)
-    if kind in (int, float, bool) or value is None:
+    if kind in (float, bool) or value is None:
         return value
+    number = whole(value)
+    if type(number) is int:
+        return number
     data = as_data(value)
     if data is not None:
         return data

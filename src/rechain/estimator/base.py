@@ -7,6 +7,7 @@ from abc import ABC
 
 from rechain.estimator import arguments, inputs, requirements, said
 from rechain.estimator.distributed import distribution
+from rechain.estimator.given import tidied
 from rechain.estimator.validation import (
     check,
     check_optimized,
@@ -15,6 +16,7 @@ from rechain.estimator.validation import (
     parameter_of,
 )
 from rechain.job import variables
+from rechain.runconfig.plain import flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,11 +56,11 @@ class MMLBaseEstimator(ABC):
     def __new__(cls, *_: Any, use_docker: Any = None, **__: Any) -> Any:
         """Take note of what is asked for, which `__init__` cannot tell from a default."""
         made = super().__new__(cls)
-        made._asks_container = use_docker is True
+        made._asks_container = flag(use_docker) is True
         return made
 
     def __init__(self, given: dict[str, Any]) -> None:
-        given = _without_empty(given)
+        given = tidied(given)
         check_values(given)
         said.before(given, self.FRAMEWORK_NAME)
         self._take(given)
@@ -79,7 +81,7 @@ class MMLBaseEstimator(ABC):
         return made
 
     def _take(self, given: dict[str, Any]) -> None:
-        given = _without_empty(given)
+        given = tidied(given)
         check_values(given)
         script_params = arguments.freeze(given["script_params"] or {})
         self._variables, self._secrets = variables.split(given["environment_variables"] or {})
@@ -247,14 +249,6 @@ class _FrameworkBaseEstimator(MMLBaseEstimator):
 
         prefix = f"{cls.FRAMEWORK_NAME.lower()}-"
         return [name.removeprefix(prefix) for name in recipes.names() if name.startswith(prefix)]
-
-
-def _without_empty(given: dict[str, Any]) -> dict[str, Any]:
-    # An empty text is what a form or an unset variable leaves: it names nothing.
-    return {
-        name: None if isinstance(value, str) and not value else value
-        for name, value in given.items()
-    }
 
 
 def _copied(environment: Any) -> Any:

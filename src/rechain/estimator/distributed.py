@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 
 from rechain.exceptions import TrainingException
+from rechain.runconfig import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Mpi(_DistributedTraining):
 
     def __init__(self, process_count_per_node: int = 1) -> None:
         super().__init__()
-        self.process_count_per_node = process_count_per_node
+        self.process_count_per_node = plain.count(process_count_per_node)
 
     def __repr__(self) -> str:
         return f"Mpi(process_count_per_node={self.process_count_per_node!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 from rechain.exceptions import SnapshotException
 from rechain.job.ignore import Rules
@@ -36,12 +37,16 @@ class Limits:
         """Return the limits that hold with these environment variables.
 
         `RECHAIN_SNAPSHOT_MAX_MB` changes the size, `RECHAIN_SNAPSHOT_MAX_FILES` the number (0 is
-        without a limit), and v1's `AML_SNAPSHOT_NO_FILE_LIMIT` lifts the number.
+        without a limit), and v1's `AML_SNAPSHOT_NO_FILE_LIMIT` lifts the number. What a script of
+        v1 has set in `azureml._restclient.snapshots_client` is the size, unless a variable is.
 
         Raises:
             SnapshotException: one of them is not a number.
         """
         limits = cls()
+        of_v1 = sys.modules.get("azureml._restclient.snapshots_client")
+        if of_v1 is not None:
+            limits.size = int(of_v1.SNAPSHOT_MAX_SIZE_BYTES)
         megabytes = _number(environ, "RECHAIN_SNAPSHOT_MAX_MB")
         if megabytes is not None:
             limits.size = int(megabytes * MIB) or None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rechain.exceptions import UserErrorException
 
 TYPE_CHECKING = False
@@ -126,7 +128,7 @@ def recorded(environ: Mapping[str, str]) -> dict[str, str]:
 def split(given: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
     """Part the variables that the user sets into those to write down and secrets.
 
-    Numbers become text, as v1's service did.
+    Numbers and paths become text, as v1's service did; None is a variable that is not set.
 
     Raises:
         UserErrorException: a name or a value cannot be an environment variable.
@@ -137,7 +139,9 @@ def split(given: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
         _check_name(name)
         if isinstance(value, Secret):
             text = value.value
-        elif isinstance(value, (str, int, float)):
+        elif value is None:
+            continue
+        elif isinstance(value, (str, os.PathLike)) or hasattr(value, "__float__"):
             text = str(value)
         else:
             raise UserErrorException(

@@ -132,7 +132,7 @@ class CondaDependencies:
 
     def remove_channel(self, channel: str) -> None:
         """Remove a channel, if it is there."""
-        _discard(self._list("channels"), channel)
+        _discard(self._conda_dependencies.get("channels"), channel)
 
     def add_conda_package(self, conda_package: str) -> None:
         """Add a conda requirement, unless it is there. One for `python` replaces its version."""
@@ -149,7 +149,7 @@ class CondaDependencies:
 
     def remove_conda_package(self, conda_package: str) -> None:
         """Remove a conda requirement that is written exactly so, if it is there."""
-        _discard(self._list("dependencies"), conda_package)
+        _discard(self._conda_dependencies.get("dependencies"), conda_package)
 
     def add_pip_package(self, pip_package: str) -> None:
         """Add a pip requirement, in place of one for the same package.
@@ -172,11 +172,10 @@ class CondaDependencies:
 
     def remove_pip_package(self, pip_package: str) -> None:
         """Remove what is required of a package, whatever version was asked for."""
-        items = self._list("pip")
         name = base_name(_text("pip_package", pip_package))
-        for item in list(items):
+        for item in self._pip():
             if not is_option(item) and base_name(item) == name:
-                _discard(items, item)
+                _discard(self._list("pip"), item)
 
     def set_pip_option(self, pip_option: str) -> None:
         """Set an option for pip, in place of the same option with another value.
@@ -188,8 +187,12 @@ class CondaDependencies:
             raise UserErrorException(
                 f"pip_option is {pip_option!r}; an option starts with a dash, such as '--pre'."
             )
-        self.remove_pip_option(pip_option)
-        self._list("pip").append(pip_option)
+        items = self._list("pip")
+        same = [at for at, item in enumerate(items) if _is_same_option(item, pip_option)]
+        if same:
+            items[same[0]] = pip_option
+        else:
+            items.append(pip_option)
 
     def set_pip_index_url(self, index_url: str) -> None:
         """Set the option that names pip's index, such as `--index-url https://...`."""
@@ -197,11 +200,10 @@ class CondaDependencies:
 
     def remove_pip_option(self, pip_option: str) -> None:
         """Remove an option for pip, whatever its value."""
-        items = self._list("pip")
-        name = option(_text("pip_option", pip_option))
-        for item in list(items):
-            if is_option(item) and option(item) == name:
-                _discard(items, item)
+        _text("pip_option", pip_option)
+        for item in self._pip():
+            if _is_same_option(item, pip_option):
+                _discard(self._list("pip"), item)
 
     def set_pip_requirements(self, pip_requirements: Iterable[str]) -> None:
         """Replace all pip requirements and options by these lines of a requirement file."""
@@ -228,17 +230,25 @@ class CondaDependencies:
     def add_tensorflow_pip_package(
         self, core_type: str = "cpu", version: str | None = None
     ) -> None:
-        """Require TensorFlow from pip, for `core_type` "cpu" or "gpu"."""
+        """Require TensorFlow from pip, for `core_type` "cpu" or "gpu", in place of the other."""
+        for core in map(_core, _CORES):
+            self.remove_pip_package(f"tensorflow{core}")
         self.add_pip_package(f"tensorflow{_core(core_type)}=={version or _TENSORFLOW}")
 
     def add_tensorflow_conda_package(
         self, core_type: str = "cpu", version: str | None = None
     ) -> None:
-        """Require TensorFlow from conda, for `core_type` "cpu" or "gpu"."""
+        """Require TensorFlow from conda, for `core_type` "cpu" or "gpu", in place of the other."""
+        names = [f"tensorflow{core}" for core in map(_core, _CORES)]
+        for item in self.conda_packages:
+            if base_name(item.rpartition("::")[2]) in names:
+                self.remove_conda_package(item)
         self.add_conda_package(f"tensorflow{_core(core_type)}={version or _TENSORFLOW}")
 
     def add_cntk_package(self, core_type: str = "cpu") -> None:
-        """Require CNTK from pip, for `core_type` "cpu" or "gpu"."""
+        """Require CNTK from pip, for `core_type` "cpu" or "gpu", in place of the other."""
+        for core in map(_core, _CORES):
+            self.remove_pip_package(f"cntk{core}")
         self.add_pip_package(f"cntk{_core(core_type)}=={_CNTK}")
 
     def get_default_number_of_packages(self) -> tuple[int, int]:
@@ -405,8 +415,12 @@ def _text(what: str, value: object) -> str:
 
 def _discard(items: Any, item: object) -> None:
     """Remove an element. The comments of a YAML list lie by position, so `remove` keeps them."""
-    if item in items:
+    if items and item in items:
         items.remove(item)
+
+
+def _is_same_option(item: str, pip_option: str) -> bool:
+    return is_option(item) and option(item) == option(pip_option)
 
 
 def _core(core_type: str) -> str:

@@ -9,6 +9,7 @@ import re
 from rechain.exceptions import UserErrorException
 from rechain.runconfig.container_registry import ContainerRegistry
 from rechain.runconfig.section import Field, Section, log
+from rechain.runconfig.yaml import text_or_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,6 +168,13 @@ class DockerImagePlatform(Section):
     architecture = Field(str, "amd64")
 
 
+class _Dockerfile(Field):
+    """The text of a Dockerfile; assigned as that, or as its path."""
+
+    def __set__(self, section: Section, value: Any) -> None:
+        super().__set__(section, text_or_file(value))
+
+
 class DockerSection(Section):
     """The image of an environment: one of `base_image`, `base_dockerfile`, `build_context`.
 
@@ -175,7 +183,7 @@ class DockerSection(Section):
     Attributes:
         enabled: deprecated in v1; `DockerConfiguration(use_docker=True)` says the same.
         base_image: the image's name.
-        base_dockerfile: the text of a Dockerfile.
+        base_dockerfile: the text of a Dockerfile; may be set to the file's path.
         build_context: a `DockerBuildContext`.
         shared_volumes: deprecated in v1, see `DockerConfiguration`.
         shm_size: deprecated in v1, see `DockerConfiguration`.
@@ -186,7 +194,7 @@ class DockerSection(Section):
 
     enabled = Field(bool, False, old=f"{_OLD}(use_docker=...)")
     base_image = Field(str, DEFAULT_CPU_IMAGE, absent=None)
-    base_dockerfile = Field(str)
+    base_dockerfile = _Dockerfile(str)
     build_context = Field(DockerBuildContext)
     shared_volumes = Field(bool, True, old=f"{_OLD}(shared_volumes=...)")
     shm_size = Field(str, "2g", absent=None, old=f"{_OLD}(shm_size=...)")
@@ -205,7 +213,10 @@ class DockerSection(Section):
 
     def _assigned(self, name: str, value: Any) -> None:
         sources = ("base_image", "base_dockerfile", "build_context")
-        if name not in sources or value is None:
+        if name not in sources:
+            return
+        if not value:  # an empty text names no image
+            self.__dict__[name] = None
             return
         for other in sources:
             if other != name and self.__dict__[other] is not None:

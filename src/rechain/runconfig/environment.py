@@ -15,7 +15,7 @@ from rechain.runconfig.r_section import RSection
 from rechain.runconfig.registered import Registry
 from rechain.runconfig.section import Field, Section, log
 from rechain.runconfig.spark import SparkSection
-from rechain.runconfig.yaml import read_text
+from rechain.runconfig.yaml import read_text, text_or_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -299,9 +299,7 @@ class Environment(Images, Section):
             UserErrorException: both files are given, or one is not what it must be.
             FileNotFoundError: a file is not there.
         """
-        text = os.fspath(dockerfile)
-        if os.path.isfile(text):
-            text = read_text(text)
+        text = text_or_file(os.fspath(dockerfile))
         made = _with_python(name, conda_specification, pip_requirements)
         made.docker.__dict__.update(base_image=None, base_dockerfile=text)
         return made

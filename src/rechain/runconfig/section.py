@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from rechain.exceptions import UserErrorException
+from rechain.runconfig import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _WORDS = {
     dict: "a dict",
     object: "a value",
 }
+_PLAIN: dict[Any, Any] = {bool: plain.flag, int: plain.count, (int, float): plain.seconds}
 
 
 class Field:
@@ -198,11 +200,11 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
         return os.fspath(value)
     if kind is list and isinstance(value, tuple):
         return list(value)
+    if kind in _PLAIN:
+        value = _PLAIN[kind](value)
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    if isinstance(value, kinds) and not (isinstance(value, bool) and kind is int):
+    if isinstance(value, kinds) and not (isinstance(value, bool) and int in kinds):
         return value
-    if kind is int and not isinstance(value, (bool, float)) and hasattr(value, "__index__"):
-        return value.__index__()  # a NumPy integer
     words = " or ".join(_WORDS.get(one, f"a {one.__name__}") for one in kinds)
     raise _wrong(value, words, where)
 
@@ -248,7 +250,7 @@ def _document(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_document(item) for item in value]
     # What the YAML reader makes (numbers that know how they were written) becomes plain.
-    for plain in (bool, int, float, str):
-        if isinstance(value, plain):
-            return value if type(value) is plain else plain(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return value if type(value) is kind else kind(value)
     return value

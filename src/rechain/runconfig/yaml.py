@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["dumps", "merged", "read", "read_text", "write"]
+__all__ = ["dumps", "merged", "read", "read_text", "text_or_file", "write"]
 
 
 def _yaml() -> Any:
@@ -59,6 +59,12 @@ def read_text(path: str | os.PathLike[str]) -> str:
         ) from error
     except OSError as error:
         raise UserErrorException(f"{path} cannot be read: {error.strerror}.", error) from error
+
+
+def text_or_file(given: Any) -> Any:
+    """Return a text that is given as itself or as the path of its file."""
+    is_file = isinstance(given, (str, os.PathLike)) and os.path.isfile(given)
+    return read_text(given) if is_file else given
 
 
 def dumps(value: Any) -> str:

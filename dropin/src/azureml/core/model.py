@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rechain import Model
 from rechain.planned import planned
-from rechain.workspace.model import Model
 
 _MEANWHILE = "Load the files with `Model.get_model_path`, and serve them with a program of yours."
 

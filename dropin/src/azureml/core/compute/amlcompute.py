@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from rechain.workspace import AmlCompute
+from rechain.workspace.compute_status import AmlComputeStatus
 
-__all__ = ["AmlCompute"]
+__all__ = ["AmlCompute", "AmlComputeStatus"]

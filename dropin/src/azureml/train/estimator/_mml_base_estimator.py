@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from rechain.estimator import MMLBaseEstimator
+from rechain.runconfig import RunConfiguration
 
-__all__ = ["MMLBaseEstimator"]
+MMLBaseEstimatorRunConfig = RunConfiguration
+
+__all__ = ["MMLBaseEstimator", "MMLBaseEstimatorRunConfig"]

@@ -1,0 +1,3 @@
+"""v1's `azureml._restclient`."""
+
+from __future__ import annotations
