@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rechain.exceptions import ActivityFailedException
+
 pytestmark = pytest.mark.fast
 
 
@@ -25,6 +27,31 @@ def test_no_newline_at_the_end(submit, capsys) -> None:
     run.wait_for_completion(show_output=True)
     assert "50 %\nExecution Summary" in capsys.readouterr().out
     assert submit.output(run) == "50 %"
+
+
+def test_notes_are_said_once_and_causes_with_their_cure_with_a_fake_gpu(
+    submit, fake_gpu, monkeypatch, capsys
+) -> None:
+    fake_gpu("No devices were found", status=6)
+    run = submit("", use_gpu=True)
+    with pytest.raises(ActivityFailedException) as failure:
+        run.wait_for_completion()
+    first, cure = failure.value.message.splitlines()
+    assert first == "no gpu (nvidia-smi finds none: No devices were found)"
+    assert "RECHAIN_GPU=optional" in cure
+    monkeypatch.setenv("RECHAIN_GPU", "optional")
+    submit("print('trained')", use_gpu=True).wait_for_completion(show_output=True)
+    said = capsys.readouterr().out
+    assert said.count("\nnote: no GPU is used: ") == said.count("no GPU is used") == 1
+    assert said.index("note: ") < said.index("\ntrained\n")
+
+
+def test_a_note_begins_a_line_of_its_own(submit, capsys, monkeypatch) -> None:
+    run = submit.done("")
+    said = [("out", b"50 %"), ("note", b"late"), ("note", b"late"), ("out", b"end\n")]
+    monkeypatch.setattr("rechain.workspace.run.follow", lambda *_, **__: iter(said))
+    run.wait_for_completion(show_output=True)
+    assert "50 %\nnote: late\nend\n" in capsys.readouterr().out
 
 
 def test_what_is_no_text(submit, capsys) -> None:

@@ -291,7 +291,7 @@ class Run(Made):
         """Wait until the run has ended.
 
         Args:
-            show_output: print the run's output as it comes.
+            show_output: print the run's output and notes as they come.
             wait_post_processing: accepted for v1's sake: the end is always the end.
             raise_on_error: raise if the run failed. A canceled run never raises.
 
@@ -299,7 +299,7 @@ class Run(Made):
             What `get_details` returns.
 
         Raises:
-            ActivityFailedException: the run failed.
+            ActivityFailedException: the run failed; why, what to do, and the last it said.
             ExperimentExecutionException: interrupted from the keyboard; the run goes on.
         """
         import codecs
@@ -307,10 +307,16 @@ class Run(Made):
         if show_output:
             print(f"RunId: {self.id}\nFolder: {self.folder}\n", flush=True)
         decoders: dict[str, codecs.IncrementalDecoder] = {}
+        notes, last = set[bytes](), b"\n"
         try:
             for stream, chunk in follow(self._paths, self._reconcile, output=show_output):
                 if stream == "note":
-                    continue  # they are in the details
+                    if chunk not in notes:  # another attempt has most of them again
+                        _show("\n" * (last != b"\n") + f"note: {chunk.decode(errors='replace')}\n")
+                        last = b"\n"
+                    notes.add(chunk)
+                    continue
+                last = chunk[-1:] or last
                 decoder = decoders.setdefault(
                     stream, codecs.getincrementaldecoder("utf-8")("replace")
                 )
@@ -326,7 +332,8 @@ class Run(Made):
             print(f"\nExecution Summary\nRunId: {self.id}\nStatus: {self.cause}\n", flush=True)
         if raise_on_error and told["status"] == "Failed":
             error = told["error"]["error"]
-            raise ActivityFailedException("\n".join([error["message"], *error["tail"]]))
+            cure = [error["hint"]] if error["hint"] else []
+            raise ActivityFailedException("\n".join([error["message"], *cure, *error["tail"]]))
         return told
 
     def replay(
