@@ -34,6 +34,9 @@ def test_from_lock_to_run_to_removal(own, rechain, train, latest) -> None:
     good(rechain("env", "lock", *wish, "-o", "my.lock"))
     assert json.loads(Path("my.lock").read_text()) == lock
     assert not (own / "envs").exists() or not os.listdir(own / "envs")
+    done = rechain("env", "verify", "my.lock")
+    assert done.returncode == 1
+    assert "Error: my.lock is not built; to build it: rechain env build my.lock\n" in done.stderr
 
     assert good(rechain("run", "-q", "--lock", "my.lock", "code/train.py")) == "7.0.0\n"
     run = latest()
@@ -54,7 +57,9 @@ def test_from_lock_to_run_to_removal(own, rechain, train, latest) -> None:
     shown = {row["name"]: row for row in json.loads(good(rechain("env", "show", "--json")))}
     assert (shown["chainer"]["here"], shown["chainer"]["state"]) == ("7.0.0", "same")
     assert shown["Python"]["state"] == "newer"
-    assert "absent" in good(rechain("env", "show", "5.1.0"))
+    table = good(rechain("env", "show", "5.1.0"))
+    assert table.splitlines()[0].split() == ["v1", "documents", "here"]
+    assert "absent" in table
     good(rechain("env", "export", "--wheelhouse", "wheels", "latest"))
     assert good(rechain("env", "build", "wheels")).strip() == prefix
 
@@ -96,13 +101,14 @@ def test_an_environment_that_a_run_is_using_stays(own, rechain, start, train, la
         (["env", "verify", "0123456789ab"], 1, "is no lock file, no environment"),
         (["env", "lock", "--framework-version", "0.1"], 1, "0.1 is not among the versions"),
         (["env", "lock", "--as-of", "soon"], 1, "as_of is 'soon'; it must be a date"),
+        (["env", "vrify"], 2, "No such command 'vrify'. Did you mean 'verify'?"),
         (["run", "--lock", "nothing", "code/train.py"], 125, "nothing cannot be read: No such"),
         (["run", "--lock", "bad.lock", "code/train.py"], 125, "bad.lock is no lock"),
         (["run", "--lock", "x", "--pip", "six", "code/train.py"], 125, "leave one of them out"),
         (["run", "--lock", "x", "--as-of", "2018-12-31", "code/train.py"], 125, "leave one"),
         (
             ["run", "--lock", "x", "--framework-version", "5.1.0", "code/train.py"],
-            125,
+            2,
             "--framework-version means nothing with --lock",
         ),
     ],
@@ -186,7 +192,8 @@ def test_an_open_shell_keeps_its_environment(own, rechain, tmp_path) -> None:
         os.write(ours, b"exit 5\n")
         assert shell.wait(60) == 5
     os.close(ours)
-    assert "1 unused, younger than a day" in rechain("env", "gc").stderr
+    said = rechain("env", "gc").stderr
+    assert "1 unused, younger than a day (--older-than 0 removes it)" in said
     gone = good(rechain("env", "gc", "--older-than", "0"))
     assert "freed " in gone
     assert not os.path.exists(prefix)

@@ -430,7 +430,9 @@ def test_the_list_of_verbs(rechain) -> None:
 def test_wrong_usage(rechain) -> None:
     done = rechain("runz")
     assert done.returncode == 2
-    assert "No such command 'runz'" in done.stderr
+    assert "No such command 'runz'. Did you mean 'run'?" in done.stderr
+    assert "Did you mean" not in rechain("xyzzy").stderr
+    assert rechain("data", "lss").stderr.count("Did you mean 'ls'?") == 1
     for verb in VERBS:
         done = rechain(verb, "--nope")
         assert done.returncode == 2

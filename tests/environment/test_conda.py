@@ -194,8 +194,9 @@ def test_a_channel_that_is_not_there_or_cannot_be_reached(channel, own, tmp_path
         prepare(spec_of(tmp_path / "no", "tool"), own)
     with pytest.raises(
         EnvironmentFailure, match=r"channel http://127\.0\.0\.1:9/x cannot be reached"
-    ):
+    ) as failure:
         prepare(spec_of("http://127.0.0.1:9/x", "tool"), own)
+    assert "name it with --pip" in failure.value.hint
 
 
 def test_conda_and_pip_that_ask_for_different_versions(channel, index, own):

@@ -10,6 +10,7 @@ import sys
 import click
 
 from rechain import __version__
+from rechain.cli.shared import Verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _VERBS = (
 )  # fmt: skip
 
 
-class _Verbs(click.Group):
+class _Verbs(Verbs):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_VERBS)
 
@@ -53,8 +54,8 @@ def cli() -> None:
     folder .rechain of the current folder or of one above it, or in $RECHAIN_HOME.
 
     \b
-    Exit codes: 0; 1 a failure; 2 wrong usage. `run` and `replay` end with the
-    script's own; their help has more.
+    Exit codes: 0; 1 a failure; 2 wrong usage, printed above the error. `run` and
+    `replay` end with the script's own; their help has more.
 
     \b
     Completion by the shell (zsh_source and fish_source for others):
@@ -65,8 +66,9 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line; never returns.
 
-    Exit codes: 2 is wrong usage, with every verb. Of failures (`Error: ...`) it is 1, and with
-    `run` and `replay`, which end with the script's own, 125.
+    Exit codes: 2 is a command line that is wrong by itself (`Usage: ...`), with every verb.
+    Of failures (`Error: ...`) it is 1, and with `run` and `replay`, which end with the script's
+    own, 125.
     """
     _open_closed_streams()
     running = sys.argv[1:2] in (["run"], ["replay"])

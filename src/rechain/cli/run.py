@@ -229,7 +229,8 @@ def command(
 
     \b
     Exit codes: the script's own; 2 wrong usage; 124 time limit or stalled;
-    125 environment, input or Rechain itself; 128+n it died of signal n.
+    125 it could not be started: a value that does not fit here, environment,
+    input or Rechain itself; 128+n it died of signal n.
 
     \b
     Ctrl-C cancels the run (130) and SIGTERM too (143); a second one kills it.

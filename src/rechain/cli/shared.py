@@ -88,11 +88,31 @@ def find_run(name: str) -> Run:
 
 
 class Verbs(click.Group):
-    """A group whose verbs are listed as they are defined: in the order a person meets them."""
+    """A group of verbs.
+
+    They are listed as they are defined, in the order a person meets them, and a name that is none
+    is answered with the one it resembles.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return their names."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return what a name means; see click."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            # Newer releases of click do so themselves, where all verbs are loaded.
+            if error.format_message() == error.message:
+                import difflib
+
+                for name in difflib.get_close_matches(args[0], self.list_commands(ctx), 1):
+                    more = f"{error.message} Did you mean '{name}'?"
+                    raise click.UsageError(more, error.ctx) from None
+            raise
 
 
 class Look:

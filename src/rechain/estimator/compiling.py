@@ -341,16 +341,16 @@ def _locked(
     """Return the environment of a lock."""
     given = {
         "user_managed": estimator._given["user_managed"],
-        "pip packages": list(estimator._pip),
-        "conda packages": list(estimator._given["conda_packages"]),
+        "pip_packages": list(estimator._pip),
+        "conda_packages": list(estimator._given["conda_packages"]),
         "python": python,
         "as_of": as_of,
     }
     for name, value in given.items():
         if value:
             raise UserErrorException(
-                f"{name} is {value!r}, and the lock {path} says already what is installed; leave "
-                "one of them out"
+                f"{name}={value!r} does not go with the lock {path}, which says all that is "
+                "installed; leave one of them out"
             )
     from rechain.environment import locks
     from rechain.environment.spec import mpi_setting

@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from rechain.cli.shared import Verbs
+
 __all__ = ["command"]
 
 _VERBS = (
@@ -14,7 +16,7 @@ _VERBS = (
 )  # fmt: skip
 
 
-class _Verbs(click.Group):
+class _Verbs(Verbs):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_VERBS)
 

@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 @click.command("gc", short_help="Remove the environments that no run refers to.")
 @click.option("--older-than", "days", type=click.FloatRange(0), default=1, show_default=True,
-              metavar="DAYS", help="Leave what was built since.")  # fmt: skip
+              metavar="DAYS", help="Only what is older; 0 takes all that is unused.")  # fmt: skip
 @click.option("--dry-run", "dry", is_flag=True, help="Print what would be removed.")
 def command(days: float, dry: bool) -> None:
     """Remove the environments that no run folder refers to any more.
@@ -43,9 +43,10 @@ def command(days: float, dry: bool) -> None:
         click.echo(f"{word} images for other nodes  {carried / 1e6:.1f} MB")
     if not found and not unpacked and not carried:
         young = len(stored.collect(cache, 0, others, dry=True))
+        them = "it" if young == 1 else "them"
         age = "a day" if days == 1 else f"{days:g} days"
-        more = f": {young} unused, younger than {age}" if young else ""
-        click.echo(f"nothing to remove{more}", err=True)
+        more = f": {young} unused, younger than {age} (--older-than 0 removes {them})"
+        click.echo(f"nothing to remove{more if young else ''}", err=True)
         return
     total = (unpacked + carried + sum(bytes_of[one.name] for one in found)) / 1e6
     click.echo(f"{'would free' if dry else 'freed'} {total:.1f} MB; uv's cache keeps its wheels")

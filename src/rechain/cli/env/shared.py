@@ -80,8 +80,10 @@ def find_stored(text: str) -> stored.Stored:
     found = _stored(text)
     if found is not None:
         return found
-    cache = store.cache_root()
-    return stored.find(cache, find_lock(text)["digest"])
+    cache, digest = store.cache_root(), find_lock(text)["digest"]
+    if not any(one.name.startswith(digest) for one in stored.all_stored(cache)):
+        raise UserErrorException(f"{text} is not built; to build it: rechain env build {text}")
+    return stored.find(cache, digest)
 
 
 def _stored(text: str) -> stored.Stored | None:

@@ -43,7 +43,9 @@ def command(environment: str, as_json: bool) -> None:
 
         click.echo(json.dumps([row._asdict() for row in rows]))
         return
-    widths = [max(len(row[at]) for row in rows) for at in range(4)]
+    head = ("", "v1 documents", "here", "")
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(4)]
+    click.echo(colored("  ".join(map(fit, head, widths)).rstrip(), "dim"))
     for row in rows:
         name, there, here, state = (fit(row[at], widths[at]) for at in range(4))
         state = colored(state, _COLORS.get(row.state, "dim"))

@@ -198,8 +198,9 @@ def explained(error: Exception, asked: Mapping[str, Any]) -> EnvironmentFailure:
     if re.search(r"error sending request|dns error|connect error|timed out|Connect\)", text):
         return EnvironmentFailure(
             f"channel {channel} cannot be reached",
-            "Check the network and the proxy; with a wheelhouse (`rechain env export "
-            "--wheelhouse`) none is needed.",
+            "Check the network and the proxy. What the package index has, too, can be had from "
+            "there: name it with --pip. A wheelhouse made before (`rechain env export "
+            "--wheelhouse`) needs no network.",
             text,
         )
     reason = re.sub(r"^Cannot solve the request because of: ", "", text)
