@@ -35,6 +35,7 @@ PLANS = {
         "code/train.py",
     ],
     "as-of": ["--framework-version", "5.1.0", "--as-of", "2018-12-31", "code/train.py"],
+    "other-chainer": ["--pip", "chainer==4.4.0", "--as-of", "2018-09-07", "code/train.py"],
     "conda": [
         "--framework-version", "7.0.0", "--conda", "python=3.6", "--conda", "numpy=1.14",
         "--channel", "https://conda.example/lab", "--pip", "tqdm", "code/train.py",

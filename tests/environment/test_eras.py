@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rechain.environment import uv
+from rechain.environment import locks, uv
 from rechain.environment.prepare import prepare
 from rechain.environment.spec import venv_spec
 
@@ -63,6 +63,7 @@ def test_chainer_4_4_0_which_has_no_recipe_as_of_september_2018_trains(
     wanted = ["chainer==4.4.0", "matplotlib"]
     made, versions = made_and_versions(recipe, wanted, "2018-09-07", cache)
     assert (versions["chainer"], versions["numpy"]) == ("4.4.0", "1.15.1")
+    assert locks.title(made["lock"]) == ("plain" if recipe == "plain" else "chainer 4.4.0")
     assert_all_is_of_that_day(made, "2018-09-07", {"chainer", "setuptools"}, tmp_path)
     said = train(made, tmp_path)
     assert said["chainer"] == "4.4.0"

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rechain import recipes
-from rechain.environment import era, uv
+from rechain.environment import era, locks, uv
 from rechain.environment.resolve import plan
-from rechain.environment.spec import mpi_setting, venv_spec
+from rechain.environment.spec import mpi_setting, shown, venv_spec
 from rechain.exceptions import UserErrorException
 
 pytestmark = pytest.mark.fast
@@ -275,3 +275,28 @@ def test_horovod_is_refused_where_there_is_nothing_for_it_to_work_with():
     with pytest.raises(UserErrorException, match="never had a binding for Chainer"):
         spec("horovod==0.15.2")
     assert "horovod==0.15.2" in spec("horovod==0.15.2", "tensorflow==1.12")["pip"]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "words"),
+    [
+        ([], "chainer 5.1.0"),
+        (["chainercv==0.13", "chainer==4.4.0"], "chainer 4.4.0"),
+        (["chainer[x]===4.4.0; python_version < '4'"], "chainer 4.4.0"),
+        (["chainer==5.*"], "chainer 5.1.0"),
+        (["chainer<6,>=5"], "chainer 5.1.0"),
+        (["chainer<5,>=4"], "chainer <5,>=4"),
+        (["chainer==4.*"], "chainer ==4.*"),
+        (["chainer @ https://lab.example/c.zip"], "chainer @ https://lab.example/c.zip"),
+    ],
+)
+def test_another_version_of_the_framework_is_what_is_shown(requirements, words):
+    assert shown({"recipe": "chainer-5.1.0", "pip": requirements}) == words
+    assert shown({"recipe": "plain", "pip": requirements}) == "plain"
+
+
+def test_a_lock_is_shown_with_the_framework_that_is_in_it():
+    lock = {"recipe": "chainer-5.1.0", "packages": [{"name": "chainer", "version": "4.4.0"}]}
+    assert locks.title(lock) == "chainer 4.4.0"
+    assert locks.title({**lock, "packages": []}) == "chainer 5.1.0"
+    assert locks.title({**lock, "recipe": "plain"}) == "plain"

@@ -387,10 +387,12 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
 def _environment(wanted: dict[str, Any]) -> str:
     if wanted["kind"] == "user-managed":
         return f"{wanted['python']} as it is"
+    from rechain.environment.spec import shown
+
     python = f", Python {wanted['python']}" if wanted.get("python") else ""
     as_of = f", as of {wanted['as_of']}" if "as_of" in wanted else ""
     locked = f", locked as {wanted['lock']['digest'][:12]}" if "lock" in wanted else ""
-    return f"{wanted['recipe']}{python}{as_of}{locked}"
+    return f"{shown(wanted)}{python}{as_of}{locked}"
 
 
 def _image_words(wanted: dict[str, Any]) -> list[str]:

@@ -174,14 +174,16 @@ def _image(run: Run) -> list[str]:
 
 
 def _environment(run: Run) -> str:
+    from rechain.environment import locks, spec
+
     lock = _lock(run)
     if lock is None:
         wanted = run._job["environment"]
-        return f"{wanted.get('recipe') or wanted['kind']} (not resolved)"
+        return f"{spec.shown(wanted) if 'recipe' in wanted else wanted['kind']} (not resolved)"
     interpreter = lock["interpreter"]
     version = f"Python {interpreter['version']}" if interpreter.get("version") else "Python"
     if lock["kind"] == "user-managed":
         return f"user-managed: {version}, {interpreter['path']}"
     conda = lock.get("conda", {"packages": ()})["packages"]
     count = f"{len(lock['packages'])} packages" + (f", {len(conda)} of conda" if conda else "")
-    return f"{lock['recipe']}, {version}, {count}"
+    return f"{locks.title(lock)}, {version}, {count}"

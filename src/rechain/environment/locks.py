@@ -15,7 +15,7 @@ from rechain.record import jsonl
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FILE", "Locked", "lock_spec", "read", "settle", "shown"]
+__all__ = ["FILE", "Locked", "lock_spec", "read", "settle", "shown", "title"]
 
 # The lock in an exported folder, as in a run folder and in an environment.
 FILE = "lock.json"
@@ -201,9 +201,16 @@ def _interpreter(
     return at
 
 
+def title(lock: dict[str, Any]) -> str:
+    """Return which framework a lock has, for people: `chainer 5.1.0`."""
+    framework, _, version = lock["recipe"].partition("-")
+    there = {one["name"]: one.get("version") for one in lock["packages"]}
+    return f"{framework} {there.get(framework) or version}".rstrip()
+
+
 def shown(lock: dict[str, Any]) -> str:
     """Return what a lock is, in a few words."""
-    what = lock["recipe"].replace("-", " ")
+    what = title(lock)
     as_of = f", as of {lock['as_of'][:10]}" if lock.get("as_of") else ""
     conda = lock.get("conda", {"packages": ()})["packages"]
     count = f"{len(lock['packages'])} packages" + (f", {len(conda)} of conda" if conda else "")

@@ -12,6 +12,7 @@ from rechain.environment import uv
 from rechain.environment.build import write_build_settings, write_lines
 from rechain.environment.errors import EnvironmentFailure
 from rechain.environment.interpreters import Interpreter
+from rechain.environment.spec import shown
 from rechain.job.hashing import sha256
 from rechain.recipes import Cell, Recipe, names, read_toml
 
@@ -141,7 +142,8 @@ def resolve(
         "constraints": [*recipe.build_constraints, *_for_builds(recipe, made)],
         "extra": recipe.build_extra,
     }
-    doing = f"resolving {recipe.title} for Python {interpreter.version}"
+    what = shown(spec) if recipe.framework else recipe.title
+    doing = f"resolving {what} for Python {interpreter.version}"
     say(doing)
     write_lines(f"{folder}/requirements.in", made.requirements)
     write_lines(f"{folder}/constraints.txt", made.constraints)

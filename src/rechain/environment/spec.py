@@ -15,7 +15,7 @@ from rechain.exceptions import UserErrorException
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["digest_of", "gpu_setting", "mpi_setting", "venv_spec"]
+__all__ = ["digest_of", "gpu_setting", "mpi_setting", "shown", "venv_spec"]
 
 # Part of every digest: raised when the same spec comes to mean another environment.
 _RULES = 1
@@ -100,6 +100,26 @@ def venv_spec(
         with_gpu = digest_of({**spec, **content, "cuda": recipes.cuda()})
         made["gpu"] = {"wanted": gpu["wanted"], "digest": with_gpu}
     return made
+
+
+def shown(spec: dict[str, Any]) -> str:
+    """Return which framework a spec asks for, for people: `chainer 5.1.0`.
+
+    Another version that is required among the packages takes the place of the recipe's.
+    """
+    from packaging.requirements import Requirement
+
+    framework, _, version = str(spec["recipe"]).partition("-")
+    for text in spec["pip"] if version else ():
+        one = Requirement(text)
+        if one.name != framework:
+            continue
+        if one.url is not None:
+            return f"{framework} @ {one.url}"
+        if not one.specifier.contains(version, prereleases=True):
+            exact = re.fullmatch(r"={2,3}([^*,]+)", str(one.specifier))
+            return f"{framework} {exact[1] if exact else one.specifier}"
+    return f"{framework} {version}".rstrip()
 
 
 def gpu_setting(wanted: str) -> dict[str, Any]:

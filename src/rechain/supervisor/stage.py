@@ -286,9 +286,11 @@ class Stage:
         if self.container is not None:
             lock = {**lock, "image": self.container["image"]}
         if "compat" in lock:
-            framework, python = lock["recipe"].replace("-", " "), lock["interpreter"]["version"]
+            name, _, version = lock["recipe"].partition("-")
+            there = {one["name"]: one.get("version") for one in lock["packages"]}
+            version, python = there.get(name) or version, lock["interpreter"]["version"]
             notes.append(
-                f"{framework} is older than Python {python}: it runs with patches of "
+                f"{name} {version} is older than Python {python}: it runs with patches of "
                 f"{', '.join(lock['compat'])}, which put back what is gone"
             )
         if self._gpus is not None:

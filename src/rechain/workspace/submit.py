@@ -171,11 +171,12 @@ class Prepared:
     def summary(self) -> str:
         """What will run where, in a few words."""
         environment = self._job.environment
-        what = (
-            f"{environment['python']} as it is"
-            if environment["kind"] == "user-managed"
-            else environment["recipe"].replace("-", " ")
-        )
+        if environment["kind"] == "user-managed":
+            what = f"{environment['python']} as it is"
+        else:
+            from rechain.environment.spec import shown
+
+            what = shown(environment)
         if "image" in environment:
             asked = environment["image"].get("asked")  # else only if there is an engine
             what += f" in {asked}" if asked else " with use_docker"
