@@ -305,6 +305,36 @@ def test_an_image_of_a_dockerfile_is_named_by_its_text(code, home, user_managed)
     assert "image" not in compiled(off).environment
 
 
+def test_an_image_that_nobody_asks_to_be_used_is_a_note(code, home) -> None:
+    (home / "image").mkdir()
+    (home / "image" / "Dockerfile").write_text("FROM lab/base:1\n")
+    context = DockerBuildContext.from_local_directory(Workspace.local(), home / "image")
+    parameters = {"entry_script": "train.py", "compute_target": "local"}
+
+    def notes(one):
+        return [note for note in compiled(one).notes if "use_docker=True" in note]
+
+    for environment in (
+        Environment.from_docker_image("e", "lab/base:1"),
+        Environment.from_dockerfile("e", "FROM lab/base:1\n"),
+        Environment.from_docker_build_context("e", context),
+    ):
+        run_config = RunConfiguration()
+        run_config.environment = environment
+        for one in (
+            ScriptRunConfig(code, "train.py", environment=environment),
+            ScriptRunConfig(code, "train.py", run_config=run_config),
+            Estimator(code, environment_definition=environment, **parameters),
+        ):
+            (note,) = notes(one)
+            assert note.startswith("the image of the environment 'e' is not used: ")
+        for docker in (DockerConfiguration(False), DockerConfiguration(True)):
+            given = {"environment": environment, "docker_runtime_config": docker}
+            assert notes(ScriptRunConfig(code, "train.py", **given)) == []
+    for one in (Environment("e"), Environment.get(Workspace.local(), "AzureML-Chainer-5.1.0-GPU")):
+        assert notes(ScriptRunConfig(code, "train.py", environment=one)) == []
+
+
 @pytest.mark.parametrize("packages", [False, True])
 def test_an_image_of_a_folder_is_named_by_what_is_in_it(code, home, packages) -> None:
     workspace = Workspace.local()

@@ -70,6 +70,8 @@ def as_estimator(config: object, workspace: Any = None) -> tuple[Any, Asked]:
         **_data(arguments, config, workspace),
         **described,
     )
+    if image is None and not config._docker_given:
+        notes = [*notes, *_left_out(environment)]
     made._described_as, made._notes = type(config).__name__, notes
     made._docker_arguments = tuple(run.docker.arguments or ()) if run.docker else ()
     made._image_source = _image_source(environment) if image is not None else None
@@ -88,6 +90,8 @@ def with_environment(estimator: MMLBaseEstimator) -> tuple[MMLBaseEstimator, Ask
     described = _python(environment)
     asked, notes = described.pop("asked"), described.pop("notes")
     image = _image(None, environment)
+    if image is None and estimator._given["use_docker"]:
+        notes = [*notes, *_left_out(environment)]
     changed = estimator._with(
         described.pop("kind"),
         environment_definition=None,
@@ -234,8 +238,30 @@ def _image(run: RunConfiguration | None, environment: Environment) -> str | None
     docker = environment.docker
     if not (docker.enabled or (run and run.docker and run.docker.use_docker)):
         return None
-    image = str(docker.base_image or "")
+    return _own_image(environment)
+
+
+def _own_image(environment: Environment) -> str:
+    image = str(environment.docker.base_image or "")
     return "" if image.startswith("mcr.microsoft.com/azureml/") else image
+
+
+def _left_out(environment: Environment) -> list[str]:
+    """Return what to say of an environment's own image where nothing asks for a container.
+
+    As in v1's local runs an image is used by who says so; `use_docker` is False by default, so
+    that nobody can see whether somebody said that.
+    """
+    from rechain.environment.image.names import of_v1
+
+    docker, image = environment.docker, _own_image(environment)
+    named = image and of_v1(image) is None
+    if not (named or docker.base_dockerfile or docker.build_context):
+        return []
+    return [
+        f"the image of the environment {environment.name!r} is not used: a container is used by "
+        "who says so, docker_runtime_config=DockerConfiguration(use_docker=True)"
+    ]
 
 
 def _image_source(environment: Environment) -> dict[str, Any] | None:

@@ -99,6 +99,7 @@ class ScriptRunConfig:
         self._telemetry_values = _telemetry_values
         self._references: dict[str, DataReference] = {}
         self._resumed: Any = None
+        self._docker_given = docker_runtime_config is not None
         if run_config is None:
             if compute_target not in (None, ""):
                 self.run_config.target = _target(compute_target)
