@@ -445,7 +445,7 @@ def test_a_lock_on_the_environment_says_it_all(source, tmp_path):
         environment_definition=environment,
     )
     assert compile(chainer, experiment="e").environment == made
-    with pytest.raises(UserErrorException, match=r"pip packages is .*'numpy'"):
+    with pytest.raises(UserErrorException, match=r"pip_packages=.*'numpy'.* the lock"):
         compile(
             Chainer(
                 str(source), entry_script="a.py", compute_target="local", pip_packages=["numpy"]
