@@ -6,17 +6,20 @@ import os
 
 import pytest
 
+from rechain.cli.options import _OPTIONS, in_options
+from rechain.cli.run import command
+
 pytestmark = pytest.mark.fast
 
 BAD = {
-    "no script": (["nope.py"], "entry_script is 'nope.py', and there is no such file in"),
+    "no script": (["nope.py"], "the script is 'nope.py', and there is no such file in"),
     "no folder": (["nope/train.py"], "nope', which is not a folder."),
     "folder alone": (["code"], "code is a folder: name the script in it as well"),
-    "script outside": (["code", "../x.py"], "'../x.py', which is not inside source_directory"),
+    "script outside": (["code", "../x.py"], "'../x.py', which is not inside the source folder (/"),
     "nothing": ([], "Missing argument 'SCRIPT | FOLDER SCRIPT'"),
-    "empty": ([""], "entry_script is missing"),
+    "empty": ([""], "the script is missing; it names the script"),
     "option": (["--user-mangaed", "code/train.py"], "Did you mean '--user-managed'?"),
-    "version": (["--framework-version", "9.9", "code/train.py"], "framework_version is '9.9'"),
+    "version": (["--framework-version", "9.9", "code/train.py"], "--framework-version is '9.9'"),
     "target": (
         ["--user-managed", "--target", "moon", "code/train.py"],
         "there is no compute target 'moon'",
@@ -29,7 +32,7 @@ BAD = {
     "env not set": (["--env", "NOT_SET", "code/train.py"], "'NOT_SET' has no value (use NOT_SET="),
     "env ours": (["--env", "RECHAIN_X=1", "code/train.py"], "sets RECHAIN_X"),
     "tag": (["--tag", "x", "code/train.py"], "'x' has no value (use x=VALUE)"),
-    "pip": (["--user-managed", "--pip", "numpy", "code/train.py"], "user_managed=True means that"),
+    "pip": (["--user-managed", "--pip", "numpy", "code/train.py"], "Error: --user-managed means"),
     "version of another's": (
         ["--user-managed", "--framework-version", "7.0.0", "code/train.py"],
         "--framework-version means nothing with --user-managed",
@@ -40,13 +43,13 @@ BAD = {
     ),
     "conda file with more": (
         ["--conda-file", "ok.yml", "--pip", "numpy", "code/train.py"],
-        "conda_dependencies_file",
+        "Error: --conda-file says the whole of what --pip says",
     ),
     "no conda file": (["--conda-file", "gone.yml", "code/train.py"], "gone.yml, which does not"),
     "conda": (["--conda", "=1", "code/train.py"], "conda package '=1' cannot be read"),
     "conda of user": (
         ["--user-managed", "--conda", "numpy", "code/train.py"],
-        "user_managed=True means that",
+        "--user-managed means that nothing is installed, but --conda",
     ),
     "channel": (
         ["--conda", "numpy", "--channel", "https://u:p@conda.example/x", "code/train.py"],
@@ -68,7 +71,7 @@ BAD = {
     ),
     "python": (
         ["--framework-version", "7.0.0", "--python", "9", "code/train.py"],
-        "python='9' is",
+        "Error: --python '9' is",
     ),
 }
 # What is wrong whatever there is on the machine.
@@ -93,6 +96,19 @@ def test_one_clear_error(rechain, train, home, case) -> None:
     assert says in errors[0]
     assert "Traceback" not in done.stderr
     assert not os.path.exists(".rechain")
+
+
+def test_parameters_are_options_and_what_is_the_users_stays() -> None:
+    text = "vm_size='vm_size' in x/vm_size.py; mpi is y, use_docker=False, use_gpu=True."
+    said = "--vm-size 'vm_size' in x/vm_size.py; mpi is y, --no-docker, --gpu."
+    assert in_options(text) == said
+    assert in_options("mpi is 'x'") == "--mpi is 'x'"
+
+
+def test_every_option_in_words_is_one_of_run() -> None:
+    known = {text for option in command.params for text in (*option.opts, *option.secondary_opts)}
+    words = {"the script", "the source folder"}
+    assert set(_OPTIONS.values()) <= known | words
 
 
 def test_a_workspace_that_cannot_be_written(run, small_disk, monkeypatch) -> None:

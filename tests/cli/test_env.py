@@ -100,7 +100,7 @@ def test_an_environment_that_a_run_is_using_stays(own, rechain, start, train, la
         ),
         (["env", "verify", "0123456789ab"], 1, "is no lock file, no environment"),
         (["env", "lock", "--framework-version", "0.1"], 1, "0.1 is not among the versions"),
-        (["env", "lock", "--as-of", "soon"], 1, "as_of is 'soon'; it must be a date"),
+        (["env", "lock", "--as-of", "soon"], 1, "Error: --as-of is 'soon'; it must be a date"),
         (["env", "vrify"], 2, "No such command 'vrify'. Did you mean 'verify'?"),
         (["run", "--lock", "nothing", "code/train.py"], 125, "nothing cannot be read: No such"),
         (["run", "--lock", "bad.lock", "code/train.py"], 125, "bad.lock is no lock"),

@@ -87,7 +87,7 @@ def test_a_plan_shows_the_pool(train, run) -> None:
         (["--target", "nix"], "there is no compute target 'nix'"),
         (["--vm-size", "Standard_X"], "known: Standard_D1_v2, "),
         (["--target", "cluster", "--node-count", "2"], "'cluster' has 1 nodes (max_nodes)"),
-        (["--node-count", "2"], 'compute_target="local" is one node'),
+        (["--node-count", "2"], '--node-count is 2, but --target "local" is one node'),
     ],
 )
 def test_what_cannot_be_had(train, run, options, message) -> None:

@@ -122,13 +122,15 @@ def test_runs_fits_a_terminal(train, run, columns) -> None:
     assert len(plain.splitlines()) == 3
 
 
-def test_a_long_outcome_does_not_move_the_other_rows(train, run, rechain) -> None:
+def test_a_long_outcome_is_cut(train, run, rechain) -> None:
     run("code/train.py", "first")
     train(f"class {'V' * 150}(Exception): pass\nraise {'V' * 150}")
     run("code/train.py", "second")
     longest, short = rechain("runs").stdout.splitlines()[1:]
-    assert "V" * 150 in longest
-    assert longest.endswith("second")
+    assert "VVV…  train.py second" in longest
+    assert longest.index("train.py") == short.index("train.py")
+    assert "V" * 150 in rechain("runs", "--json").stdout
+    assert "V" * 150 in rechain("show").stdout
     assert short.endswith("first")
     assert len(short) < 120
     _, cut, _ = in_terminal("runs", columns=120, NO_COLOR="1").splitlines()

@@ -104,7 +104,12 @@ def _invoke(running: bool) -> int:
         return 130 if running else 1
     except AzureMLException as error:
         # v1's code of an error, such as `ModelNotFound: `, is for programs.
-        click.echo(f"Error: {re.sub('^[A-Z][A-Za-z]+NotFound: ', '', error.message)}", err=True)
+        message = re.sub("^[A-Z][A-Za-z]+NotFound: ", "", error.message)
+        if sys.argv[1:2] == ["run"] or sys.argv[1:3] == ["env", "lock"]:
+            from rechain.cli.options import in_options
+
+            message = in_options(message)
+        click.echo(f"Error: {message}", err=True)
         return failure
     except Exception:
         sys.excepthook(*sys.exc_info())

@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 _COLORS = {"Completed": "green", "Failed": "red", "Canceled": "yellow", "Running": "cyan"}
 _LEAST = 10  # columns: less of a command says nothing
-_OUTCOME = 30  # columns: a longer one, where nothing is cut, moves only its own command
+_OUTCOME = 40  # columns, where there is no terminal: all of it is in `show` and in JSON
 
 
 @click.command("runs", short_help="List the newest runs.")
@@ -65,8 +65,8 @@ def command(number: int, experiment: str | None, as_json: bool) -> None:
     colors = ["dim", *(_COLORS.get(row["status"], "") for row in rows)]
     for line, color in zip(cells, colors, strict=True):
         parts = [
-            fit(cell, columns) if cut else cell.ljust(columns)
-            for cell, columns in zip(line, widths, strict=False)
+            fit(cell, columns) if cut or at == 3 else cell.ljust(columns)
+            for at, (cell, columns) in enumerate(zip(line, widths, strict=False))
         ]
         parts[-1] = parts[-1].rstrip()
         if color == "dim":
