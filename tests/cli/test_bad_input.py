@@ -20,6 +20,10 @@ BAD = {
     "empty": ([""], "the script is missing; it names the script"),
     "option": (["--user-mangaed", "code/train.py"], "Did you mean '--user-managed'?"),
     "version": (["--framework-version", "9.9", "code/train.py"], "--framework-version is '9.9'"),
+    "version with a date": (
+        ["--framework-version", "4.4.0", "--as-of", "2018-09-07", "code/train.py"],
+        "packages of its day: `rechain run --as-of DATE --pip chainer==VERSION`",
+    ),
     "target": (
         ["--user-managed", "--target", "moon", "code/train.py"],
         "there is no compute target 'moon'",

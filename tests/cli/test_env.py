@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_an_environment_that_a_run_is_using_stays(own, rechain, start, train, la
             "is no lock file, no environment that `rechain env list`",
         ),
         (["env", "verify", "0123456789ab"], 1, "is no lock file, no environment"),
-        (["env", "lock", "--framework-version", "0.1"], 1, "0.1 is not among the versions"),
+        (["env", "lock", "--framework-version", "0.1"], 1, "--as-of DATE --pip chainer==0.1"),
         (["env", "lock", "--as-of", "soon"], 1, "Error: --as-of is 'soon'; it must be a date"),
         (["env", "vrify"], 2, "No such command 'vrify'. Did you mean 'verify'?"),
         (["run", "--lock", "nothing", "code/train.py"], 125, "nothing cannot be read: No such"),
@@ -205,5 +206,5 @@ def test_why_an_environment_cannot_be_made_is_said_once(rechain, train, environm
     assert done.returncode == 125
     assert done.stderr.count("No solution found") == 1
     assert done.stderr.count("Check the name") == 1
-    assert done.stderr.count("resolving chainer 7.0.0 failed: ") == 1
+    assert len(re.findall(r"resolving chainer 7\.0\.0 for Python \S+ failed: ", done.stderr)) == 1
     assert "after 0.00 s" not in done.stderr  # it had taken its time to find that out

@@ -139,7 +139,8 @@ def check_version(version: object, framework: str, versions: list[str]) -> None:
         raise TrainingException(
             f"framework_version is {version!r}; Rechain knows {framework} "
             f"{', '.join(versions)}.{hint} Another version runs with user_managed=True, in a "
-            "Python where you installed it."
+            "Python where you installed it, or with packages of its day: `rechain run --as-of "
+            f"DATE --pip {framework.lower()}==VERSION`."
         )
 
 

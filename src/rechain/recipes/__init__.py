@@ -140,7 +140,8 @@ def load(name: str) -> Recipe:
         framework, _, version = name.partition("-")
         listed = ", ".join(n.partition("-")[2] for n in known if n.startswith(f"{framework}-"))
         raise UserErrorException(
-            f"{framework} {version} is not among the versions Rechain knows: {listed or known}"
+            f"{framework} {version} is not among the versions Rechain knows: {listed or known}; "
+            f"with packages of its day: --as-of DATE --pip {framework}=={version}"
         )
     document = read_toml(f"{_FOLDER}/{name}.toml")
     build = document["build"]
