@@ -163,7 +163,8 @@ def test_a_notebook_of_v1_runs_where_a_fake_nvidia_smi_finds_no_gpu(
     assert version == "version 1.61.0+rechain\n"
     assert "sends none" in telemetry
     assert workspace == "digits-ws / local / 0-0 / lab\n"
-    assert target.splitlines()[-1] == "4 True"
+    assert "4 True" in target.splitlines()
+    assert "UserWarning: " in target  # of a size with a GPU, which this machine has not
     (run, second) = reversed(list(Workspace.local().experiments["digits"].get_runs()))
     assert run.id in details
     assert arguments == "['--epochs', '20', '--output_dir', './outputs']\n"

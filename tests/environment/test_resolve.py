@@ -23,7 +23,7 @@ def lock_of(tiny_recipe, python, tmp_path):
     def make(*pip, strict=False, said=None):
         folder = tmp_path / f"work{len(list(tmp_path.glob('work*')))}"
         folder.mkdir()
-        spec = {"pip": list(pip), "strict": strict}
+        spec = {"recipe": tiny_recipe.name, "pip": list(pip), "strict": strict}
         cell = tiny_recipe.cell(interpreter.version)
         say = (lambda line: None) if said is None else said.append
         return resolve(tiny_recipe, cell, interpreter, spec, folder=str(folder), say=say)
