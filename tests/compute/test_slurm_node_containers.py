@@ -26,7 +26,7 @@ from rechain.testing.engines import DockerEngine, PodmanEngine, ThrowAwayEngine
 from rechain.testing.runs import payload
 from rechain.testing.slurm import MPI_VARIABLES, SlurmCluster
 from rechain.workspace.reconcile import reconcile
-from tests.conftest import interpreter
+from tests.conftest import interpreter, no_container_left
 from tests.test_chainermn import SCRIPT as TRAINING
 from tests.test_container_ranks import own_image
 
@@ -71,10 +71,7 @@ def there(
     monkeypatch.setenv(CHOICE, str(client))
     yield nodes_engines
     for engine in nodes_engines.values():
-        left = engine.run("ps", "--all", "--quiet").split()
-        for container in left:
-            engine.run("rm", "--force", container)
-        assert not left, "a container was left behind"
+        no_container_left(engine)
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,9 @@ class Array:
             raise TypeError("iteration over a 0-d array")
         return iter(self.values)
 
+    def __index__(self) -> int:
+        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
     def __str__(self) -> str:
         return "0.1"
 

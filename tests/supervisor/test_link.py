@@ -49,6 +49,32 @@ def test_a_row_that_a_killed_process_left_half_said_hides_no_other(
     assert [row["event"] for row in other.hear()] == ["torn", "killed"]
 
 
+@pytest.mark.parametrize("said", [b"{\n", b"[" * 100_000 + b"\n", b"x" * (1 << 17), b"[1]\n"])
+def test_a_stranger_is_left_and_no_node_with_it(said: bytes) -> None:
+    hub = Hub(1, BEAT)
+    port = int(hub.address.partition(":")[0])
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(said)
+        line = call(hub.address, ["127.0.0.1"], "n1")
+        rows: list[dict[str, object]] = []
+
+        def hung_up() -> bool:
+            rows.extend(hub.hear())
+            stranger.setblocking(False)
+            try:
+                return stranger.recv(1) == b""
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+
+        wait_for(hung_up, "it is left")
+    wait_for(lambda: rows.extend(hub.hear()) or rows, "the node is heard")
+    assert [(row["event"], row["node"]) for row in rows] == [("up", "n1")]
+    line.close()
+    hub.close()
+
+
 def test_what_follows_the_first_row_at_once_is_heard_too() -> None:
     hub = Hub(1, BEAT)
     line = call(hub.address, ["127.0.0.1"], "n1", apart=True)

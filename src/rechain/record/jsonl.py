@@ -54,6 +54,10 @@ try:
             value, end = _scan(body, 0)
         except StopIteration as stop:
             raise ValueError(f"not JSON at character {stop.value}") from None
+        except (SystemError, RecursionError) as error:
+            # Before 3.12 the scanner wants `json.decoder`, to raise its error, and is silent
+            # where nobody has imported it; lists in lists without end are no document of ours.
+            raise ValueError("not JSON") from error
         if end != len(body):
             raise ValueError(f"something follows the JSON value at character {end}")
         return value

@@ -13,8 +13,12 @@ _BOOLEANS = ("bool_", "bool")  # NumPy's name of its own, before and since 2.0
 
 def whole(value: Any) -> Any:
     """Return an integer as an int; what is none comes back as it is, as booleans do."""
-    is_number = hasattr(value, "__index__") and type(value).__name__ not in _BOOLEANS
-    return value.__index__() if is_number else value
+    if not hasattr(value, "__index__") or type(value).__name__ in _BOOLEANS:
+        return value
+    try:
+        return value.__index__()
+    except TypeError:  # an array
+        return value
 
 
 def count(value: Any) -> Any:
@@ -34,5 +38,5 @@ def flag(value: Any) -> Any:
 
     Texts do: `"False"` would be true.
     """
-    is_bit = hasattr(value, "__index__") and value in (0, 1)
+    is_bit = type(number := whole(value)) is int and number in (0, 1)
     return bool(value) if is_bit or type(value).__name__ in _BOOLEANS else value

@@ -155,7 +155,7 @@ class ContainedNodes(NodeRanks):
             (self._unprepared or set()).discard(node)
         elif row["event"] == "launch":
             self._have_run(row)
-        elif row["event"] == "torn":
+        elif row["event"] == "gone":
             self._fail_first(node, row["failure"])
         elif row["event"] == "ran":
             self._ran(row)
@@ -176,10 +176,12 @@ class ContainedNodes(NodeRanks):
     def _have_run(self, row: Mapping[str, Any]) -> None:
         by, node = row["node"], row["to"]
         line = self._hub.nodes.get(node)
-        if line is None:
-            failure = Outcome(
-                "environment", f"the MPI asks for node {node}, which is not the job's"
-            )
+        if line is None or node in self._asked_by:
+            why = (
+                "which is not the job's" if line is None
+                else "whose container runs something already: has it another host name than that?"
+            )  # fmt: skip
+            failure = Outcome("environment", f"the MPI asks for node {node}, {why}")
             self._fail(by, failure.fields())
             self._hub.nodes[by].say("ran", agent=row["agent"], status=1 << 8)
             return

@@ -33,6 +33,8 @@ DEAF = "there was no sign of life from the supervisor on it"
 _CALL_SECONDS = 60.0
 
 # Bytes that are taken from a connection at a time: others want to be heard, too.
+_FIRST_ROW = 1 << 16
+"""Bytes; a guard's first row is shorter."""
 _MOST = 1 << 22
 
 
@@ -131,7 +133,17 @@ class Line:
             self._said = now  # it has enough to hear
         if now >= self._said + self._beat:
             self.say("beat")
-        return not self.closed and now < self._heard + MISSED * self._beat
+        return not self.closed and not self.silent
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has been heard for as long as a node may be busy."""
+        return time.monotonic() >= self._heard + MISSED * self._beat
+
+    @property
+    def begun(self) -> int:
+        """How many bytes there are of a row that has not come whole."""
+        return len(self._begun)
 
     def close(self) -> None:
         """Close this side."""
@@ -224,7 +236,7 @@ class Hub:
             self._strangers.append(Line(connection, self._beat))
         for line in list(self._strangers):
             rows = line.hear()
-            if rows or line.closed:
+            if rows or line.closed or line.begun > _FIRST_ROW or line.silent:
                 self._strangers.remove(line)
                 if rows and rows[0].get("password") == self._password:
                     self.nodes[rows[0]["node"]] = line

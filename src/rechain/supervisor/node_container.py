@@ -180,7 +180,7 @@ class NodeContainer:
             # Said before others say what comes of it, and long before its client ends.
             self._torn = True
             if (outcome := self._container.outcome(0, "")) is not None:
-                self._line.say("torn", failure=outcome.fields())
+                self._line.say("gone", failure=outcome.fields())
         for rank in gone if not self._container.gone else ():  # else they have ended with it
             self.forget(rank)
             if not os.path.exists(self._attempt.rank(rank, "end")):

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NoReturn
 
-__all__ = ["become", "result_of"]
+__all__ = ["CODE", "become", "result_of"]
+
+CODE = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.environment.__main__"
+"""What a new interpreter runs for it: `-m` would find modules of the user's folder first."""
 
 
 def become(
@@ -36,8 +39,7 @@ def become(
     redirect(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1)
     os.dup2(1, 2)
     # A new interpreter: this one was started without the site-packages that preparing needs.
-    code = f"import sys; sys.path.insert(0, {SOURCE!r}); import rechain.environment.__main__"
-    argv = [sys.executable, "-I", "-c", code, job, result, *more]
+    argv = [sys.executable, "-I", "-c", CODE, job, result, *more]
     os.execve(argv[0], argv, environment)
 
 

@@ -13,6 +13,7 @@ import tempfile
 from rechain.exceptions import UserErrorException
 from rechain.record import jsonl
 from rechain.record.paths import RunPaths, WorkspacePaths
+from rechain.supervisor.preparing import CODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def build_local(workspace: Workspace, environment: Environment, docker: bool) ->
         for note in job.notes:
             print(f"note: {note}", flush=True)
         jsonl.write_new(run.job, job.to_json())
-        command = [sys.executable, "-m", "rechain.environment", run.job, attempt.prepare_result]
+        command = [sys.executable, "-I", "-c", CODE, run.job, attempt.prepare_result]
         _follow([*command, "", _gpus(job)], job.registry_password)
         try:
             said = jsonl.read(attempt.prepare_result)
