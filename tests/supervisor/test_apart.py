@@ -41,7 +41,7 @@ class Both:
         self._here, there = (Line(end, 60) for end in socket.socketpair())
         self.own = OwnFolder(self.node, self.node.attempt(1), there)
         self.journal = Journal()
-        around: Any = (self.record, self.record.attempt(1), None, self.journal, {}, None, None)
+        around: Any = (self.record, self.record.attempt(1), None, self.journal, {}, None)
         self.apart = Apart(*around)
         self.apart.nodes.add("n2")
 

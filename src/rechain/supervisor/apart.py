@@ -12,6 +12,7 @@ import sys
 import time
 
 from rechain.record import jsonl
+from rechain.supervisor import linux
 from rechain.supervisor.variables import SOURCE
 
 TYPE_CHECKING = False
@@ -237,12 +238,11 @@ class Apart:
         journal: takes the events.
         job: the job's document.
         hub: the links to all nodes.
-        run_child: starts a child with a function that becomes it; returns its pid.
     """
 
     def __init__(
         self, run: RunPaths, attempt: AttemptPaths, stage: Stage, journal: Journal,
-        job: Mapping[str, Any], hub: Hub, run_child: Callable[[Callable[[], None]], int],
+        job: Mapping[str, Any], hub: Hub,
     ) -> None:  # fmt: skip
         self._run = run
         self._attempt = attempt
@@ -250,7 +250,6 @@ class Apart:
         self._journal = journal
         self._job = job
         self._hub = hub
-        self._run_child = run_child
         self._waiting: set[str] = set()  # for what they need
         self._lending: int | None = None
         self._before: dict[str, _State] = {}  # of the first node's files, at the start
@@ -317,7 +316,7 @@ class Apart:
             found = _files(self._run.root, folder)
             self._before.update((path, _state(status)) for path, status in found)
         folders = jsonl.dumps(self._stage.seen["folders"])
-        return self._run_child(lambda: self._stage.start_with_data("lend", folders))
+        return linux.start_child(lambda: self._stage.start_with_data("lend", folders))
 
     def _describe(self) -> None:
         """Tell the nodes apart all that they need to know of the run."""

@@ -25,6 +25,7 @@ __all__ = [
     "listen",
     "reset_signals",
     "signal",
+    "start_child",
 ]
 
 # prctl(2)
@@ -100,6 +101,30 @@ def reset_signals() -> None:
     # Python ignores the last two; a program started from a shell does not inherit that.
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def start_child(start: Callable[[], object], fork: Callable[[], int] = os.fork) -> int:
+    """Fork; the child leads a session of its own and dies with this process.
+
+    Args:
+        start: what the child does, best to become another program; it ends after it.
+        fork: as `os.fork`.
+
+    Returns:
+        The child's pid.
+    """
+    parent = os.getpid()
+    if child := fork():
+        return child
+    try:
+        os.setsid()
+        die_with_parent(signal.SIGKILL, parent)
+        reset_signals()
+        start()
+    except OSError as error:
+        os.write(2, f"{error}\n".encode())
+    finally:
+        os._exit(127)
 
 
 def allocate(path: str, count: int) -> None:

@@ -8,7 +8,6 @@ the others that MPI's daemons, which the launcher asks for as it would by ssh. A
 from __future__ import annotations
 
 import os
-import sys
 
 from rechain.environment.errors import EnvironmentFailure
 from rechain.record import host, jsonl
@@ -20,7 +19,7 @@ from rechain.supervisor.seat import Occupant, desk_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from rechain.record.paths import AttemptPaths, RunPaths
@@ -89,7 +88,7 @@ class NodeContainer:
         more = [] if self._gpus is None else ["", jsonl.dumps(self._gpus)]
         log = self._attempt.node_log(self._name)
         given = row["password"], {**os.environ, "RECHAIN_CACHE": row["cache"]}
-        self._preparing = self._fork(
+        self._preparing = linux.start_child(
             lambda: preparing.become(self._run.job, self._place.prepare_result, log, *given, *more)
         )
 
@@ -126,7 +125,7 @@ class NodeContainer:
         try:
             container.lay(what)
             limits = container.allotted()
-            self.client = self._fork(lambda: container.enter(what, *limits, writer))
+            self.client = linux.start_child(lambda: container.enter(what, *limits, writer))
         except OSError as error:
             os.write(writer, str(error).encode())
         os.close(writer)
@@ -256,18 +255,3 @@ class NodeContainer:
                 os.waitpid(self.client, 0)
             self.client = 0
             self._container.ended(signal.SIGKILL)
-
-    def _fork(self, start: Callable[[], None]) -> int:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid:
-            return pid
-        try:
-            os.setsid()
-            linux.die_with_parent(signal.SIGKILL, parent)
-            linux.reset_signals()
-            start()
-        except OSError as error:
-            sys.stderr.write(f"{error}\n")
-        finally:
-            os._exit(127)

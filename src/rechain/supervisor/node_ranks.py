@@ -24,7 +24,7 @@ from rechain.supervisor.script import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from rechain.record.events import Watch
@@ -66,7 +66,7 @@ class NodeRanks(Ranks):
         self._let = False  # srun was let go
         self._moved = 0.0  # when a part of a file came
         around = (self._run, self._attempt, self._stage, self._journal)
-        self._apart = Apart(*around, job, self._hub, self._fork)
+        self._apart = Apart(*around, job, self._hub)
         self._places: dict[int, str] = {}  # the node of each rank
         self._told: tuple[float, str] | None = None
         self._gone: dict[str, str] = {}  # nodes on which nothing runs any more, with the reason
@@ -128,22 +128,7 @@ class NodeRanks(Ranks):
         return self._apart.ready()
 
     def _start_guards(self) -> None:
-        self._srun = self._fork(self._become_srun)
-
-    def _fork(self, start: Callable[[], None]) -> int:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid:
-            return pid
-        try:
-            os.setsid()
-            linux.die_with_parent(signal.SIGKILL, parent)
-            linux.reset_signals()
-            start()
-        except OSError as error:
-            os.write(2, f"{error}\n".encode())
-        finally:
-            os._exit(127)
+        self._srun = linux.start_child(self._become_srun)
 
     def _become_srun(self) -> None:
         environment = dict(os.environ)

@@ -102,24 +102,21 @@ def _guard_script(
     guard = _Guard(parent, seat)
     oom_before = oom_kills()
     reader, writer = os.pipe()
-    script = os.fork()
-    if not script:
-        me = os.getppid()
-        os.setsid()
-        linux.die_with_parent(signal.SIGKILL, me)
-        linux.reset_signals()
+
+    def start() -> None:
         environment.update(
             RECHAIN_RANK=str(rank),
             RECHAIN_WORLD_SIZE=str(size),
             RECHAIN_LOCAL_RANK=str(local),
-            RECHAIN_RANK_GUARD=str(me),
+            RECHAIN_RANK_GUARD=str(os.getppid()),
         )
         if nodes := environment.pop("RECHAIN_NODES", None):
             from rechain.supervisor.nodes import settle
 
             environment.update(settle(nodes, rank))
         become(run, attempt, rank, argv, environment, writer)
-        os._exit(127)
+
+    script = linux.start_child(start)
     os.close(writer)
     if seat is not None:
         seat.close_pmi()

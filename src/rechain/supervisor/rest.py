@@ -6,7 +6,6 @@ import os
 
 from rechain.record import jsonl
 from rechain.supervisor import linux
-from rechain.supervisor.linux import signal
 from rechain.supervisor.stage import Stage
 
 TYPE_CHECKING = False
@@ -29,14 +28,5 @@ def send_rest(run: RunPaths, attempt: AttemptPaths, payload: dict[str, Any]) -> 
     job = jsonl.read(run.job)
     if not (job.get("outputs") and os.path.exists(run.inputs)):
         return  # nothing of the script ran
-    parent = os.getpid()
-    if child := os.fork():
-        os.waitpid(child, 0)
-        return
-    try:
-        os.setsid()
-        linux.die_with_parent(signal.SIGKILL, parent)
-        linux.reset_signals()
-        Stage(run, attempt, job, payload).start_with_data("take")
-    finally:
-        os._exit(127)
+    stage = Stage(run, attempt, job, payload)
+    os.waitpid(linux.start_child(lambda: stage.start_with_data("take")), 0)

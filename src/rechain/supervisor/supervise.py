@@ -205,7 +205,7 @@ class Supervisor:
         self.journal.write("state", state="Running", sync=True)
         script.started(self._child)
         if stage.sends:
-            self._fork_for(lambda: stage.start_with_data("mirror"))
+            linux.start_child(lambda: stage.start_with_data("mirror"), self._fork)
         limit = self.job["limits"]["seconds"]
         if limit is not None:
             self._deadline = time.monotonic() + limit
@@ -277,20 +277,7 @@ class Supervisor:
     def _spawn(self, start: Any) -> None:
         """Fork the child that is waited for."""
         self._status = None
-        self._child = self._fork_for(start)
-
-    def _fork_for(self, start: Any) -> int:
-        """Fork; the child leads a session of its own and dies with this process."""
-        parent = os.getpid()
-        if child := self._fork():
-            return child
-        try:
-            os.setsid()
-            linux.die_with_parent(signal.SIGKILL, parent)
-            linux.reset_signals()
-            start()
-        finally:
-            os._exit(127)
+        self._child = linux.start_child(start, self._fork)
 
     def _fork(self) -> int:
         if self.cgroup:
