@@ -34,14 +34,6 @@ Engines = dict[str, PodmanEngine]
 
 
 @pytest.fixture(scope="module")
-def nodes_engines(engines: Any) -> Iterator[Engines]:
-    """A podman for each node."""
-    engines("podman")  # or a word about what this machine lacks
-    with PodmanEngine() as first, PodmanEngine() as second:
-        yield {"n1": first, "n2": second}
-
-
-@pytest.fixture(scope="module")
 def slurm_cluster(nodes_engines: Engines) -> Iterator[SlurmCluster]:
     """A Slurm whose nodes see those engines' folders, which are mounts of their own."""
     with SlurmCluster(2, kill_wait=20) as cluster:
@@ -68,12 +60,6 @@ def there(
 
 
 Start = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def nodes_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that the nodes share."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture

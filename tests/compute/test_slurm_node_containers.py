@@ -22,7 +22,7 @@ from rechain.record.journal import fold
 from rechain.record.paths import RunPaths
 from rechain.record.requests import ask_to_stop
 from rechain.testing import make_run, processes_of, wait_for
-from rechain.testing.engines import DockerEngine, PodmanEngine, ThrowAwayEngine
+from rechain.testing.engines import ThrowAwayEngine
 from rechain.testing.runs import payload
 from rechain.testing.slurm import MPI_VARIABLES, SlurmCluster
 from rechain.workspace.reconcile import reconcile
@@ -33,15 +33,6 @@ from tests.test_container_ranks import own_image
 PATIENCE = 180  # seconds; only ends a test that hangs
 
 Engines = dict[str, ThrowAwayEngine]
-
-
-@pytest.fixture(scope="module", params=["podman"])
-def nodes_engines(engines: Any, request: pytest.FixtureRequest) -> Iterator[Engines]:
-    """An engine for each node."""
-    engines(request.param)  # or a word about what this machine lacks
-    kind = {"podman": PodmanEngine, "docker": DockerEngine}[request.param]
-    with kind() as first, kind() as second:
-        yield {"n1": first, "n2": second}
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +63,6 @@ def there(
     yield nodes_engines
     for engine in nodes_engines.values():
         no_container_left(engine)
-
-
-@pytest.fixture(scope="module")
-def nodes_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that the nodes share."""
-    return tmp_path_factory.mktemp("cache")
 
 
 Start = Callable[..., Any]

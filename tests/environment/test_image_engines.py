@@ -427,19 +427,15 @@ def killed_at(engine, cache, tmp_path, spec, step):
     return name
 
 
-STEPS = [
-    "COPY python/", "RUN cd /opt/rechain", "COPY recipe/", "RUN .*compileall", "COPY packages/",
-    "^built in",
-]  # fmt: skip
 FETCH_IN_CI = {("podman", "supervisor"), ("docker", "client")}
 IN_CI = {
     ("podman", "COPY python/"), ("docker", "COPY packages/"), ("podman", "COPY --from=one"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("engine", "step"),
-    [
+def each_killed_at(*steps):
+    """Parametrize a test by engine and step; CI runs some of them."""
+    cells = [
         pytest.param(
             name,
             step,
@@ -447,10 +443,22 @@ IN_CI = {
             id=f"{name}-{'-'.join(re.findall('[a-z]+', step))}",
         )
         for name in ("podman", "docker")
-        for step in STEPS
-    ],
-    indirect=["engine"],
-)
+        for step in steps
+    ]
+    return pytest.mark.parametrize(("engine", "step"), cells, indirect=["engine"])
+
+
+def nothing_is_left(engine, cache):
+    """See that no container and no folder of a build stays."""
+    assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
+    everything = ["--external"] if engine.name == "podman" else []
+    assert engine.run("ps", "--all", "--quiet", *everything).split() == []
+
+
+@each_killed_at(
+    "COPY python/", "RUN cd /opt/rechain", "COPY recipe/", "RUN .*compileall", "COPY packages/",
+    "^built in",
+)  # fmt: skip
 def test_a_build_killed_at_any_step_leaves_nothing_and_the_next_is_whole(
     engine, cache, tmp_path, step
 ) -> None:
@@ -465,9 +473,7 @@ def test_a_build_killed_at_any_step_leaves_nothing_and_the_next_is_whole(
     assert f"ID {made['id']}" in said
     code = "import six, ssl, os; print(os.path.exists(six.__cached__))"
     assert run_in(engine, made, "python", "-c", code) == "True"
-    assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
-    everything = ["--external"] if engine.name == "podman" else []
-    assert engine.run("ps", "--all", "--quiet", *everything).split() == []
+    nothing_is_left(engine, cache)
 
 
 OF_STAGES = """\
@@ -479,20 +485,7 @@ RUN cat /two > /three
 """
 
 
-@pytest.mark.parametrize(
-    ("engine", "step"),
-    [
-        pytest.param(
-            name,
-            step,
-            marks=pytest.mark.engines if (name, step) in IN_CI else pytest.mark.matrix,
-            id=f"{name}-{'-'.join(re.findall('[a-z]+', step))}",
-        )
-        for name in ("podman", "docker")
-        for step in ("FROM .* AS one", "RUN echo one", "COPY --from=one", "RUN cat /two")
-    ],
-    indirect=["engine"],
-)
+@each_killed_at("FROM .* AS one", "RUN echo one", "COPY --from=one", "RUN cat /two")
 def test_a_build_of_a_dockerfile_killed_at_any_step_leaves_nothing(
     engine, cache, tmp_path, step
 ) -> None:
@@ -507,9 +500,7 @@ def test_a_build_of_a_dockerfile_killed_at_any_step_leaves_nothing(
     made = store.find_image(cache, spec, engine.name)
     assert f"ID {made['id']}" in said
     assert run_in(engine, made, "cat", "/three") == "one"
-    assert not [one for one in os.listdir(f"{cache}/envs") if one.startswith(".building")]
-    everything = ["--external"] if engine.name == "podman" else []
-    assert engine.run("ps", "--all", "--quiet", *everything).split() == []
+    nothing_is_left(engine, cache)
 
 
 @pytest.mark.matrix
@@ -519,8 +510,7 @@ def test_a_build_killed_while_git_is_installed_leaves_nothing(engine, cache, tmp
     killed_at(engine, cache, tmp_path, spec, "Reading package lists|^Get:|^Selecting|Unpacking")
     made = built(spec, cache)
     assert run_in(engine, made, "git", "--version").startswith("git version")
-    everything = ["--external"] if engine.name == "podman" else []
-    assert engine.run("ps", "--all", "--quiet", *everything).split() == []
+    nothing_is_left(engine, cache)
 
 
 @pytest.mark.matrix
